@@ -1,0 +1,1 @@
+"""Local stack, demo and developer commands behind `./mospay`."""

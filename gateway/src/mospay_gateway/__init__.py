@@ -1,0 +1,1 @@
+"""MosPay gateway service."""

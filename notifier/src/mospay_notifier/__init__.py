@@ -1,0 +1,1 @@
+"""MosPay notifier service."""

@@ -1,0 +1,1 @@
+"""A payment provider that plays every outcome and remembers each effect."""

@@ -1,0 +1,1 @@
+"""MosPay payment-router service."""

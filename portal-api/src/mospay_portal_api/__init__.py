@@ -1,0 +1,1 @@
+"""MosPay portal-api service."""

@@ -1,0 +1,1 @@
+"""Contracts, money, ids and the chassis that every MosPay service stands on."""
