@@ -1,0 +1,108 @@
+"""The envelope: CloudEvents 1.0 in JSON, carried in packs of 1 to 100 events of one type."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from mospay_shared.ids import new_id
+
+PACK_LIMIT = 100  # events a message
+EVENT_LIMIT_BYTES = 256 * 1024
+PACK_LIMIT_BYTES = 1024 * 1024
+CONTENT_TYPE = "application/cloudevents-batch+json"
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Contract(BaseModel):
+    """Base of every message body: consumers ignore what they don't know; producers are strict."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Envelope(BaseModel):
+    """CloudEvents 1.0 attributes plus trace context, correlation and causation ids.
+
+    `data` is the body; its schema is named by `type` (`payment.succeeded.v1`), which is the routing
+    key as well. `id` is what consumers dedupe by. `time` is when the event was written down.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    specversion: str = Field("1.0", pattern=r"^1\.0$")
+    id: str = Field(min_length=1, max_length=80)
+    source: str = Field(max_length=80)
+    type: str = Field(pattern=r"^[a-z_]+(\.[a-z_]+)*\.v[0-9]+$", max_length=80)
+    subject: str = Field(max_length=120)
+    time: dt.datetime
+    datacontenttype: str = "application/json"
+    dataschema: str | None = None
+    traceparent: str | None = Field(None, max_length=80)
+    correlation_id: str | None = Field(None, max_length=120)
+    causation_id: str | None = Field(None, max_length=80)
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Event(Generic[T]):
+    """A received event: envelope and its parsed body."""
+
+    envelope: Envelope
+    data: T
+
+    @property
+    def id(self) -> str:
+        """The event id that consumers dedupe by."""
+        return self.envelope.id
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An event or command on its way out, its envelope already encoded."""
+
+    id: str
+    type: str
+    subject: str
+    command: bool
+    body: bytes
+
+
+def outgoing(
+    wire_type: str,
+    subject: str,
+    data: BaseModel,
+    *,
+    source: str,
+    causation_id: str | None = None,
+    correlation_id: str | None = None,
+    traceparent: str | None = None,
+    command: bool = False,
+) -> Outgoing:
+    """Wrap a body into its envelope. `subject` is the id of what it is about (`pay_…`)."""
+    event_id = new_id("evt")
+    body = orjson.dumps(
+        {
+            "specversion": "1.0",
+            "id": event_id,
+            "source": f"mospay/{source}",
+            "type": wire_type,
+            "subject": subject,
+            "time": dt.datetime.now(dt.UTC),
+            "datacontenttype": "application/json",
+            "dataschema": f"mospay:{wire_type}",
+            "traceparent": traceparent,
+            "correlation_id": correlation_id,
+            "causation_id": causation_id,
+            "data": data.model_dump(mode="json"),
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+    if len(body) > EVENT_LIMIT_BYTES:
+        raise ValueError(f"{wire_type} for {subject} is larger than {EVENT_LIMIT_BYTES} bytes")
+    return Outgoing(event_id, wire_type, subject, command, body)
+
+
+ENVELOPES: TypeAdapter[list[Envelope]] = TypeAdapter(list[Envelope])

@@ -1,0 +1,40 @@
+"""Write every contract's JSON Schema below a folder: `python -m mospay_shared.contracts.export`."""
+
+import sys
+from pathlib import Path
+
+import orjson
+
+from mospay_shared.contracts.envelope import Envelope
+from mospay_shared.contracts.registry import MESSAGES
+
+HEADER = "https://json-schema.org/draft/2020-12/schema"
+
+
+def documents() -> dict[str, bytes]:
+    """Return file name → schema text, one per wire type plus the envelope; stable order."""
+    models = {name: message.model for name, message in MESSAGES.items()}
+    schemas = {name: model.model_json_schema() for name, model in models.items()}
+    schemas["envelope"] = Envelope.model_json_schema()
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+    return {
+        f"{name}.json": orjson.dumps(
+            {"$schema": HEADER, "$id": f"mospay:{name}", **body}, option=options
+        )
+        for name, body in sorted(schemas.items())
+    }
+
+
+def main(folder: str) -> None:
+    """Write the documents and drop those whose type is gone."""
+    target, wanted = Path(folder), documents()
+    target.mkdir(parents=True, exist_ok=True)
+    for old in target.glob("*.json"):
+        if old.name not in wanted:
+            old.unlink()
+    for name, text in wanted.items():
+        (target / name).write_bytes(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "shared/schemas")

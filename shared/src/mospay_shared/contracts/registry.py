@@ -1,0 +1,56 @@
+"""Every wire type with its body model, its producer and its exchange: the message catalogue."""
+
+from dataclasses import dataclass
+
+from mospay_shared.contracts import directory, others, payments
+from mospay_shared.contracts.envelope import Contract
+
+
+@dataclass(frozen=True, slots=True)
+class MessageType:
+    """A wire type: body, the one service that publishes it, and whether it is a command."""
+
+    name: str
+    model: type[Contract]
+    producer: str
+    command: bool = False
+
+
+def _payment_events() -> list[MessageType]:
+    by_router = [s for s in payments.PaymentStatus if s is not payments.PaymentStatus.PROCESSING]
+    return [
+        MessageType("payment.accepted.v1", payments.PaymentEventV1, "gateway"),
+        MessageType("payment.processing.v1", payments.PaymentEventV1, "payment-router"),
+        *(
+            MessageType(f"payment.{status}.v1", payments.PaymentEventV1, "payment-router")
+            for status in by_router
+        ),
+    ]
+
+
+_ALL = [
+    MessageType("payments.process.v1", payments.ProcessPaymentV1, "gateway", command=True),
+    MessageType("payments.callback.v1", payments.PaymentCallbackV1, "gateway", command=True),
+    *_payment_events(),
+    MessageType("ledger.entry_posted.v1", others.LedgerEntryPostedV1, "ledger"),
+    MessageType("webhook.delivered.v1", others.WebhookEventV1, "notifier"),
+    MessageType("webhook.failed.v1", others.WebhookEventV1, "notifier"),
+    MessageType("api.called.v1", others.ApiCalledV1, "gateway"),
+    MessageType("directory.company_changed.v1", directory.CompanyV1, "portal-api"),
+    MessageType("directory.client_changed.v1", directory.ClientV1, "portal-api"),
+    MessageType("directory.service_changed.v1", directory.ServiceV1, "portal-api"),
+    MessageType("directory.assignment_changed.v1", directory.AssignmentV1, "portal-api"),
+    MessageType("directory.snapshot_part.v1", directory.SnapshotPartV1, "portal-api"),
+    MessageType(
+        "directory.credential_changed.v1", directory.CredentialV1, "portal-api", command=True
+    ),
+    MessageType(
+        "directory.credentials_part.v1", directory.CredentialsPartV1, "portal-api", command=True
+    ),
+    # any service may ask for a snapshot
+    MessageType(
+        "directory.snapshot_requested.v1", directory.SnapshotRequestedV1, "*", command=True
+    ),
+]
+
+MESSAGES: dict[str, MessageType] = {message.name: message for message in _ALL}

@@ -1,0 +1,30 @@
+"""Prefixed, time-ordered identifiers (`pay_…`): prefix, underscore, 32 hex digits of a UUIDv7."""
+
+import datetime as dt
+import re
+import uuid
+
+from uuid_utils.compat import uuid7
+
+_ID = re.compile(r"^[a-z]{2,8}_[0-9a-f]{32}$")
+
+
+def new_id(prefix: str) -> str:
+    """Return a new id such as `pay_0198…`; ids made later sort later (RFC 9562, version 7)."""
+    return f"{prefix}_{uuid7().hex}"
+
+
+def is_id(value: str, prefix: str | None = None) -> bool:
+    """Say whether `value` has the shape of an id (of that prefix, when one is given)."""
+    return bool(_ID.match(value)) and (prefix is None or value.startswith(prefix + "_"))
+
+
+def id_time(value: str) -> dt.datetime:
+    """Return the instant an id was made, read from its UUIDv7; epoch when it carries none."""
+    try:
+        made = uuid.UUID(value.rpartition("_")[2])
+    except ValueError:
+        return dt.datetime.fromtimestamp(0, dt.UTC)
+    if made.version != 7:
+        return dt.datetime.fromtimestamp(0, dt.UTC)
+    return dt.datetime.fromtimestamp((made.int >> 80) / 1000, dt.UTC)
