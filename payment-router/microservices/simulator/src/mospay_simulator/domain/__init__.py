@@ -1,0 +1,1 @@
+"""What the simulated provider does, decided without any I/O, split by noun."""
