@@ -129,7 +129,8 @@ async def _deliver_slowly(settings: Settings, _: Request, payment: Payment) -> R
 
 async def _hang(settings: Settings, request: Request, _: Payment) -> Response:
     # The body is read, so the next message can only be that the caller went away.
-    with contextlib.suppress(TimeoutError):
+    # A server that stops cancels what still hangs: the caller gets a reset then, not an answer.
+    with contextlib.suppress(TimeoutError, asyncio.CancelledError):
         await asyncio.wait_for(request.receive(), timeout=settings.hang_seconds)
     return CutConnection()
 

@@ -150,12 +150,13 @@ class SqliteRecord:
         return [Callback(r["id"], r["url"], r["body"], bool(r["forged"]), r["tries"]) for r in rows]
 
     async def reschedule_callback(self, callback_id: int, due_at: datetime | None) -> None:
-        await self._run(
-            lambda connection: connection.execute(
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
                 "UPDATE callbacks SET tries = tries + 1, due_at = ? WHERE id = ?",
                 (None if due_at is None else _text(due_at), callback_id),
             )
-        )
+
+        await self._run(work)
 
     async def effects_of(self, reference: str) -> tuple[Sequence[Effect], int]:
         def work(connection: sqlite3.Connection) -> tuple[Sequence[Effect], int]:
@@ -173,11 +174,13 @@ class SqliteRecord:
 
     async def count_effects(self, references: Sequence[str]) -> dict[str, int]:
         query = (
-            "SELECT wanted.value, count(effects.id) FROM json_each(?) AS wanted"
+            "SELECT wanted.value, count(DISTINCT effects.id) FROM json_each(?) AS wanted"
             " LEFT JOIN effects ON effects.reference = wanted.value GROUP BY wanted.value"
         )
         rows = await self._run(
-            lambda connection: connection.execute(query, (orjson.dumps(references).decode(),)),
+            lambda connection: connection.execute(
+                query, (orjson.dumps(references).decode(),)
+            ).fetchall()
         )
         return {row[0]: row[1] for row in rows}
 
