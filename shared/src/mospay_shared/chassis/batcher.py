@@ -1,0 +1,81 @@
+"""Batching without a wait: while one batch runs, the next one fills (kernel, rule 7)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Batcher(Generic[T, R]):
+    """Gathers single submissions into calls of `run(items) -> results`, in order.
+
+    `limit` items a call, `runners` calls at once; `linger_seconds` makes a batch wait to fill and
+    belongs off the payer's path only. `weight` counts an item that is itself many.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        limit: int,
+        runners: int = 1,
+        linger_seconds: float = 0.0,
+        weight: Callable[[T], int] = lambda _: 1,
+        capacity: int = 20_000,
+    ) -> None:
+        self._run, self._limit, self._linger, self._weight = run, limit, linger_seconds, weight
+        self._waiting: asyncio.Queue[tuple[T, asyncio.Future[R]]] = asyncio.Queue(capacity)
+        self._tasks = [asyncio.create_task(self._loop()) for _ in range(runners)]
+
+    async def submit(self, item: T) -> R:
+        """Add one item and wait for its result; an error of the batch is raised here.
+
+        Who stops waiting changes nothing: the batch goes on.
+        """
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        await self._waiting.put((item, future))
+        return await future
+
+    async def close(self) -> None:
+        """Finish what was submitted, then stop."""
+        await self._waiting.join()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _gather(self) -> list[tuple[T, asyncio.Future[R]]]:
+        batch = [await self._waiting.get()]
+        total = self._weight(batch[0][0])
+        if self._linger:
+            loop = asyncio.get_running_loop()
+            until = loop.time() + self._linger
+            while total < self._limit and (left := until - loop.time()) > 0:
+                try:
+                    item = await asyncio.wait_for(self._waiting.get(), left)
+                except TimeoutError:
+                    break
+                batch.append(item)
+                total += self._weight(item[0])
+        while total < self._limit and not self._waiting.empty():
+            batch.append(self._waiting.get_nowait())
+            total += self._weight(batch[-1][0])
+        return batch
+
+    async def _loop(self) -> None:
+        while True:
+            batch = await self._gather()
+            try:
+                results = await self._run([item for item, _ in batch])
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                for (_, future), result in zip(batch, results, strict=True):
+                    if not future.done():
+                        future.set_result(result)
+            finally:
+                for _ in batch:
+                    self._waiting.task_done()
