@@ -13,7 +13,7 @@ import structlog
 
 from mospay_shared.chassis.broker import QueueSpec
 from mospay_shared.chassis.database import Database, Tx
-from mospay_shared.chassis.inbox import Subscription
+from mospay_shared.chassis.inbox import Handler, Subscription
 from mospay_shared.chassis.outbox import Relay
 from mospay_shared.chassis.workers import Worker
 from mospay_shared.contracts import (
@@ -103,7 +103,7 @@ class DirectoryReplica:
             events=(*sorted(wanted.values()), "directory.snapshot_part.v1"),
             commands=commands,
         )
-        handlers = dict.fromkeys(wanted.values(), self.on_changed)
+        handlers: dict[str, Handler] = dict.fromkeys(wanted.values(), self.on_changed)
         handlers["directory.snapshot_part.v1"] = self.on_snapshot_part
         if commands:
             handlers["directory.credential_changed.v1"] = self.on_changed

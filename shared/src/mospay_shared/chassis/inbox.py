@@ -80,7 +80,8 @@ select u.event_day, u.event_id, $2, u.type, u.subject, u.causation_id, u.correla
        u.published_at, u.received_at, clock_timestamp(), 1
 from unnest($1::date[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
             $8::timestamptz[], $9::timestamptz[])
-    as u(event_day, event_id, type, subject, causation_id, correlation_id, published_at, received_at)
+    as u(event_day, event_id, type, subject, causation_id, correlation_id, published_at,
+         received_at)
 on conflict do nothing returning event_id"""
 _INSERT_FAILED = """
 insert into inbox (event_day, event_id, queue, type, subject, causation_id, correlation_id, state,

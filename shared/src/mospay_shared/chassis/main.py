@@ -55,7 +55,8 @@ def run(build: Callable[[], Service]) -> None:
 def _uvloop_policy() -> asyncio.AbstractEventLoopPolicy:
     import uvloop
 
-    return uvloop.EventLoopPolicy()
+    policy: asyncio.AbstractEventLoopPolicy = uvloop.EventLoopPolicy()
+    return policy
 
 
 async def _serve(build: Callable[[], Service]) -> None:
