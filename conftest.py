@@ -1,0 +1,3 @@
+"""Fixtures for every test in the workspace come from the development package."""
+
+pytest_plugins = ["mospay_dev.pytest_plugin"]

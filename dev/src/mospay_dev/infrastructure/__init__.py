@@ -1,0 +1,1 @@
+"""Private PostgreSQL, RabbitMQ and Redis instances on free loopback ports below one folder."""

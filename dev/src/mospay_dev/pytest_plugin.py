@@ -1,0 +1,111 @@
+"""pytest fixtures: the private test stack, and per-session databases and broker for a service."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mospay_dev.environment import Backing, service_environment
+from mospay_dev.infrastructure.cluster import Cluster
+from mospay_dev.infrastructure.databases import (
+    clone_database,
+    database_url,
+    make_database,
+    migrate,
+    migration_hash,
+)
+from mospay_dev.infrastructure.processes import free_port
+from mospay_dev.services import ROOT, SERVICES
+
+ServiceEnv = Callable[..., dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def infrastructure() -> Iterator[Cluster]:
+    """The test instances below `.mospay/test/`: fsync off, kept warm between runs."""
+    cluster = Cluster(ROOT / ".mospay/test", durable=False, say=print)
+    cluster.start()
+    yield cluster
+    if os.environ.get("CI"):
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def session_name() -> str:
+    """A name no other run has; databases and the virtual host of this session carry it."""
+    return "t" + uuid.uuid4().hex[:10]
+
+
+@pytest.fixture(scope="session")
+def backing(infrastructure: Cluster, session_name: str) -> Iterator[Backing]:
+    """A virtual host and names of databases for this session; databases are made on demand."""
+    ports: dict[str, int] = {}
+    for name in (*SERVICES, "simulator", "receiver"):
+        ports[name] = free_port(set(ports.values()))
+    yield Backing(
+        postgres_url=infrastructure.postgres_url,
+        broker_url=infrastructure.rabbit.make_vhost(session_name),
+        redis_url=infrastructure.redis_url,
+        keys=infrastructure.keys,
+        ports=ports,
+        databases={name: f"{spec.database}_{session_name}" for name, spec in SERVICES.items()},
+    )
+    infrastructure.rabbit.control("delete_vhost", session_name)
+
+
+@pytest.fixture(scope="session")
+def service_env(infrastructure: Cluster, backing: Backing) -> Iterator[ServiceEnv]:
+    """`service_env("ledger", LEDGER_X="1")` → a complete environment with a migrated database."""
+    made: set[str] = set()
+
+    def environment(service: str, **overrides: str) -> dict[str, str]:
+        env = service_environment(service, backing)
+        if service not in made:
+            template = _template(infrastructure, service)
+            asyncio.run(
+                clone_database(infrastructure.postgres_url, template, backing.databases[service])
+            )
+            migrate(SERVICES[service], env)  # declares the queues in this session's virtual host
+            made.add(service)
+        return env | overrides
+
+    yield environment
+    asyncio.run(_drop(infrastructure.postgres_url, [backing.databases[name] for name in made]))
+
+
+def _template(cluster: Cluster, service: str) -> str:
+    """Return the name of the migrated template database, making it when migrations changed."""
+    spec = SERVICES[service]
+    template = f"{spec.database}_template_{migration_hash(spec)}"
+    if asyncio.run(make_database(cluster.postgres_url, spec, cluster.keys, template)):
+        url = database_url(
+            cluster.postgres_url, template, f"{spec.database}_owner", cluster.keys["owner"]
+        )
+        backing = Backing(
+            postgres_url=cluster.postgres_url,
+            broker_url="amqp://none",
+            redis_url=cluster.redis_url,
+            keys=cluster.keys,
+            ports=dict.fromkeys((*SERVICES, "simulator", "receiver"), 1),
+            databases={service: template},
+        )
+        env = service_environment(service, backing)
+        try:
+            migrate(spec, env | {f"{spec.prefix}MIGRATION_DATABASE_URL": url})
+        except BaseException:
+            asyncio.run(_drop(cluster.postgres_url, [template]))
+            raise
+    return template
+
+
+async def _drop(server: str, names: list[str]) -> None:
+    import asyncpg
+
+    connection = await asyncpg.connect(server)
+    try:
+        for name in names:
+            await connection.execute(f'drop database if exists "{name}" with (force)')
+    finally:
+        await connection.close()
