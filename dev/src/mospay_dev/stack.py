@@ -1,0 +1,236 @@
+"""The whole house on one machine: instances, databases, services, simulator, webhook receiver."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mospay_dev.environment import Backing, service_environment
+from mospay_dev.infrastructure.cluster import Cluster
+from mospay_dev.infrastructure.databases import make_database, migrate
+from mospay_dev.infrastructure.processes import (
+    Spawned,
+    StartFailed,
+    StateFile,
+    free_port,
+    port_is_free,
+    spawn,
+    tail,
+)
+from mospay_dev.services import ROOT, SERVICES
+
+Say = Callable[[str], None]
+EXTRAS = ("simulator", "receiver")  # the demo's payment provider and webhook receiver
+READY_SECONDS = 60.0
+STOP_SECONDS = 35.0
+
+
+class Stack:
+    """A stack below one folder. Ports, pids and secrets are remembered there.
+
+    `extra` adds variables to single services (crash tests and benches do).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        durable: bool = True,
+        say: Say = lambda _: None,
+        extra: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        self.folder, self._say = folder, say
+        self.cluster = Cluster(folder, durable=durable, say=say)
+        self.extra: dict[str, dict[str, str]] = {k: dict(v) for k, v in (extra or {}).items()}
+        self._state = StateFile(folder / "stack.json")
+        self.processes: dict[str, Spawned] = {}
+        self.ports: dict[str, int] = {}
+        self.read()
+
+    def read(self) -> None:
+        """Take over what the state file says (another process may have written it)."""
+        state = self._state.read()
+        processes, ports = state.get("processes"), state.get("ports")
+        if isinstance(processes, dict):
+            self.processes = {k: Spawned.from_json(v) for k, v in processes.items()}
+        if isinstance(ports, dict):
+            self.ports = {k: int(v) for k, v in ports.items()}
+
+    def write(self) -> None:
+        """Remember ports and pids."""
+        processes = {k: p.to_json() for k, p in self.processes.items()}
+        self._state.write({"ports": self.ports, "processes": processes})
+
+    def url(self, name: str) -> str:
+        """Return the HTTP address of a service, the simulator or the receiver."""
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def backing(self) -> Backing:
+        """Return what service environments are made from."""
+        cluster = self.cluster
+        return Backing(
+            postgres_url=cluster.postgres_url,
+            broker_url=cluster.broker_url,
+            redis_url=cluster.redis_url,
+            keys=cluster.keys,
+            ports=self.ports,
+        )
+
+    def log(self, name: str) -> Path:
+        """Return where a process's output goes."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def alive(self, name: str) -> bool:
+        """Say whether that process runs."""
+        return name in self.processes and self.processes[name].alive
+
+    def prepare(self) -> None:
+        """Start the instances, make and migrate the databases, declare all queues."""
+        self.cluster.start()
+        for name in (*SERVICES, *EXTRAS):
+            port = self.ports.get(name)
+            if port is None or not (self.alive(name) or port_is_free(port)):
+                self.ports[name] = free_port(set(self.ports.values()))
+        self.write()
+        backing = self.backing()
+
+        async def make() -> None:
+            for spec in SERVICES.values():
+                await make_database(backing.postgres_url, spec, dict(backing.keys), spec.database)
+
+        asyncio.run(make())
+        self._say("migrating six databases and declaring their queues")
+        with ThreadPoolExecutor(2) as pool:
+            list(
+                pool.map(lambda spec: migrate(spec, self.environment(spec.name)), SERVICES.values())
+            )
+
+    def environment(self, name: str) -> dict[str, str]:
+        """Return the complete environment of a process of this stack."""
+        base = {k: os.environ[k] for k in ("PATH", "HOME", "TZ") if k in os.environ}
+        base |= {"PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8"}
+        base |= {k: v for k, v in os.environ.items() if k.startswith("OTEL_")}
+        if name in SERVICES:
+            base |= service_environment(name, self.backing())
+            if name == "portal-api":
+                base["PORTAL_WEB_DIR"] = str(ROOT / "portal-api/web/dist")
+        elif name == "simulator":
+            base |= {
+                "SIMULATOR_HTTP_PORT": str(self.ports[name]),
+                "SIMULATOR_DATABASE_PATH": str(self.folder / "simulator.sqlite"),
+                "SIMULATOR_CALLBACK_SECRET": self.cluster.keys["callback"],
+            }
+        else:
+            base |= {
+                "RECEIVER_HTTP_PORT": str(self.ports[name]),
+                "RECEIVER_DATABASE_PATH": str(self.folder / "receiver.sqlite"),
+            }
+        return base | self.extra.get(name, {})
+
+    def start_process(self, name: str) -> Spawned:
+        """Start one process without waiting for it."""
+        module = (
+            SERVICES[name].package
+            if name in SERVICES
+            else {"simulator": "mospay_simulator", "receiver": "mospay_dev.receiver"}[name]
+        )
+        process = spawn(
+            [sys.executable, "-m", module],
+            env=self.environment(name),
+            log=self.log(name),
+            cwd=self.folder,
+        )
+        self.processes[name] = process
+        self.write()
+        return process
+
+    def wait_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
+        """Wait until a process answers that it is ready; StartFailed shows its last lines."""
+        path = "/readyz" if name in SERVICES else "/healthz"
+        until, said = time.monotonic() + seconds, time.monotonic() + 2
+        while True:
+            status, body = http_get(self.url(name) + path)
+            if status == 200:
+                return
+            if time.monotonic() > until or not self.alive(name):
+                raise StartFailed(
+                    f"{name} is not ready ({body or 'no answer'}).\n"
+                    f"Last lines of {self.log(name)}:\n{tail(self.log(name))}"
+                )
+            if time.monotonic() > said:
+                self._say(f"waiting for {name}: {body[:160] or 'starting'}")
+                said = time.monotonic() + 5
+            time.sleep(0.1)
+
+    def start(self, names: tuple[str, ...] = (*SERVICES, *EXTRAS)) -> None:
+        """Start processes that don't run yet and wait until all are ready."""
+        for name in names:
+            if not self.alive(name):
+                self.start_process(name)
+        for name in names:
+            self.wait_ready(name)
+
+    def kill(self, name: str) -> None:
+        """End one process at once (kill -9)."""
+        self.processes[name].stop(0.0, signal.SIGKILL)
+
+    def stop_processes(self) -> None:
+        """Ask all processes to end properly, all at once, and wait."""
+        self.read()
+        for process in self.processes.values():
+            process.send(signal.SIGTERM)
+        until = time.monotonic() + STOP_SECONDS
+        for process in self.processes.values():
+            while process.alive and time.monotonic() < until:
+                time.sleep(0.05)
+            process.stop(0.0, signal.SIGKILL)
+        self.processes = {}
+        if self._state.path.exists():
+            self.write()
+
+    def stop(self) -> None:
+        """Stop processes, then the instances; leaves nothing running."""
+        if self.processes:
+            self._say("stopping services")
+        self.stop_processes()
+        self.cluster.stop()
+
+
+def http_get(url: str, seconds: float = 2.0) -> tuple[int, str]:
+    """Return status and body of a GET; status 0 when nothing answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=seconds) as answer:  # noqa: S310 - our own URL
+            return answer.status, answer.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(errors="replace")
+    except (OSError, ValueError):
+        return 0, ""
+
+
+def describe(stack: Stack) -> dict[str, object]:
+    """Return what `status --json` prints."""
+    stack.read()
+    services = {}
+    for name in (*SERVICES, *EXTRAS):
+        alive = stack.alive(name)
+        path = "/readyz" if name in SERVICES else "/healthz"
+        status, body = http_get(stack.url(name) + path) if alive else (0, "")
+        try:
+            detail = json.loads(body)
+        except ValueError:
+            detail = {}
+        services[name] = {
+            "running": alive,
+            "ready": status == 200,
+            "pid": stack.processes[name].pid if alive else None,
+            "url": stack.url(name) if name in stack.ports else None,
+            "detail": detail,
+        }
+    return {"instances": stack.cluster.running(), "services": services}
