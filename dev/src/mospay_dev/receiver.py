@@ -68,7 +68,8 @@ class Receiver:
         wanted = request.query.get("payment_id")
         if wanted is None:
             row = self._db.execute(
-                "select count(*), coalesce(sum(verified), 0), count(distinct payment_id) from received"
+                "select count(*), coalesce(sum(verified), 0), count(distinct payment_id) "
+                "from received"
             ).fetchone()
             return web.json_response(
                 dict(zip(("received", "verified", "payments"), row, strict=True))

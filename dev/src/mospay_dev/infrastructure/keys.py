@@ -18,16 +18,18 @@ _KEYS = (
 )
 
 
+def new_keys() -> dict[str, str]:
+    """Return fresh secrets for one installation: passwords, and 32-byte keys in base64."""
+    passwords = {name: new_password() for name in _PASSWORDS}
+    keys = {name: base64.b64encode(secrets.token_bytes(32)).decode() for name in _KEYS}
+    return passwords | keys
+
+
 def load_keys(folder: Path) -> dict[str, str]:
-    """Return this installation's secrets, making those that don't exist yet."""
+    """Return the secrets of the installation below `folder`, making those that don't exist yet."""
     file = StateFile(folder / "secrets.json")
     known = {k: str(v) for k, v in file.read().items()}
-    fresh = {name: new_password() for name in _PASSWORDS if name not in known}
-    fresh |= {
-        name: base64.b64encode(secrets.token_bytes(32)).decode()
-        for name in _KEYS
-        if name not in known
-    }
-    if fresh:
-        file.write(known | fresh)
-    return known | fresh
+    merged = new_keys() | known
+    if merged != known:
+        file.write(merged)
+    return merged
