@@ -39,7 +39,8 @@ def main(arguments: Sequence[str]) -> int:
     """Both delays, one after the other, each on a stack of its own."""
     chosen = harness.options(arguments, seconds=10)
     rows: list[dict[str, Any]] = []
-    code, cores, last = 0, {}, None
+    code, last = 0, None
+    cores: dict[str, float] = {}
     for delay in (0, 50):
         with harness.bench_stack(delay) as (stack, made):
             asyncio.run(harness.generate(made, 2, in_flight=16))
