@@ -4,6 +4,7 @@ The check sits where the socket is made, on the address that is really connected
 name that resolves to an inside address nor DNS rebinding gets past it.
 """
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Sequence
@@ -29,7 +30,8 @@ def check_address(address: str, allowed: Sequence[Network]) -> None:
         ip in net for net in allowed if net.version == ip.version
     ):
         return
-    raise AddressRefused(f"{ip} is not a public address and not in an allowed network")
+    reason = f"{ip} is not a public address and not in an allowed network"
+    raise AddressRefused(errno.EACCES, reason)
 
 
 def open_session(
