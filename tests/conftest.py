@@ -1,0 +1,60 @@
+"""The house that e2e and browser tests look at: started once a run, seeded, with payments in it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from mospay_dev.demo.seed import Seed, seed
+from mospay_dev.demo.story import Story
+from mospay_dev.services import ROOT, SERVICES
+from mospay_dev.stack import EXTRAS, Stack
+
+
+@dataclass(frozen=True)
+class LiveStack:
+    """Addresses, logins and the payments of the demo's story."""
+
+    stack: Stack
+    seed: Seed
+    payments: dict[str, str]  # scenario → payment id
+
+    @property
+    def portal_url(self) -> str:
+        """Where the portal is."""
+        return self.seed.portal_url
+
+    @property
+    def client_email(self) -> str:
+        """A client user's login."""
+        return self.seed.clients[0].client_email
+
+    @property
+    def client_password(self) -> str:
+        """Its password."""
+        return self.seed.clients[0].client_password
+
+    @property
+    def admin_email(self) -> str:
+        """The admin's login."""
+        return self.seed.admin["email"]
+
+    @property
+    def admin_password(self) -> str:
+        """Its password."""
+        return self.seed.admin["password"]
+
+
+@pytest.fixture(scope="session")
+def live_stack() -> Iterator[LiveStack]:
+    """Six real services, the simulator and the receiver; the story's five payments have ended."""
+    stack = Stack(ROOT / ".mospay/live", durable=False, say=print)
+    try:
+        stack.prepare()
+        stack.start((*SERVICES, *EXTRAS))
+        made = seed(stack)
+        story = Story(made)
+        story.run()
+        assert not story.faults, story.faults
+        yield LiveStack(stack, made, {p["scenario"]: p["id"] for p in story.payments})
+    finally:
+        stack.stop()
