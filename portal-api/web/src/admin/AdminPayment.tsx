@@ -1,0 +1,18 @@
+/** ui-A9: one payment and its trace. */
+import { getRouteApi } from "@tanstack/react-router";
+import { PaymentPage } from "../components/trace/PaymentPage";
+
+const route = getRouteApi("/admin/transactions/$id");
+
+export function AdminPayment() {
+  const navigate = route.useNavigate();
+  const { view = "timeline" } = route.useSearch();
+  const onView = (next: typeof view) =>
+    void navigate({
+      search: next === "timeline" ? {} : { view: next },
+      hash: true,
+      replace: true,
+      resetScroll: false,
+    });
+  return <PaymentPage id={route.useParams().id} view={view} onView={onView} />;
+}
