@@ -61,9 +61,9 @@ select id, kind, currency, mode, balance_minor, version from accounts
 where client_id = $1 and ($2 = '' or mode = $2) order by id limit 200"""
 _UNBALANCED = """
 select count(*) from (
-    select entry_id from postings p join journal_entries e on e.id = p.entry_id
+    select p.entry_id from postings p join journal_entries e on e.id = p.entry_id
     where e.posted_at > now() - interval '1 hour'
-    group by entry_id having sum(amount_minor) <> 0) broken"""
+    group by p.entry_id having sum(p.amount_minor) <> 0) broken"""
 
 
 async def known_effects(

@@ -1,4 +1,4 @@
-"""RabbitMQ: exchanges, queues as quorum with a dead-letter backstop, connections that come back.
+"""RabbitMQ: exchanges, quorum queues with a dead-letter backstop, two connections a service.
 
 Queue arguments can never change under one name, so they are all decided here: nothing may depend
 on redelivery counts, which differ between RabbitMQ 3.10 and 4.x.
@@ -11,7 +11,7 @@ from typing import Any
 
 import aio_pika
 import structlog
-from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection, ExchangeType
+from aio_pika.abc import AbstractChannel, AbstractConnection, ExchangeType
 
 log = structlog.get_logger()
 COMMANDS, EVENTS, DEAD = "mospay.commands", "mospay.events", "mospay.dead"
@@ -47,34 +47,37 @@ class QueueSpec:
 
 @dataclass
 class Broker:
-    """One connection for publishing and one for consuming, so that a blocked one stops no other."""
+    """One connection for publishing and one for consuming, so that a blocked one stops no other.
+
+    A lost connection is not repaired but replaced, by whoever needs a channel next: relay and
+    consumers have their own loops, and a confirm that will never come must raise, not wait.
+    """
 
     url: str
     name: str
-    _connections: dict[str, AbstractRobustConnection] = field(default_factory=dict)
+    _connections: dict[str, AbstractConnection] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def _connection(self, purpose: str) -> AbstractRobustConnection:
+    async def _connection(self, purpose: str) -> AbstractConnection:
         async with self._lock:
             known = self._connections.get(purpose)
-            if known is not None and not known.is_closed:
+            if known is not None and self.connected(purpose):
                 return known
-            connection = await aio_pika.connect_robust(
+            connection = await aio_pika.connect(
                 self.url,
                 timeout=CONNECT_SECONDS,
                 client_properties={"connection_name": f"{self.name}:{purpose}"},
-                reconnect_interval=0.5,
             )
             self._connections[purpose] = connection
             return connection
 
-    async def publish_channel(self) -> AbstractRobustChannel:
+    async def publish_channel(self) -> AbstractChannel:
         """Open a channel with confirms; an unroutable message raises DeliveryError."""
         async with asyncio.timeout(CONNECT_SECONDS):
             connection = await self._connection("publish")
             return await connection.channel(publisher_confirms=True, on_return_raises=True)
 
-    async def consume_channel(self, prefetch: int) -> AbstractRobustChannel:
+    async def consume_channel(self, prefetch: int) -> AbstractChannel:
         """Open a channel with a prefetch limit, counted in messages (packs)."""
         async with asyncio.timeout(CONNECT_SECONDS):
             connection = await self._connection("consume")

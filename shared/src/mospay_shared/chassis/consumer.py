@@ -7,7 +7,7 @@ the redelivery is absorbed by the inbox. Nothing is acknowledged that is not com
 import asyncio
 
 import structlog
-from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError
 
 from mospay_shared.chassis.broker import Broker
@@ -22,7 +22,7 @@ class Consumer:
     def __init__(self, broker: Broker, inbox: Inbox, subscription: Subscription) -> None:
         self._broker, self._inbox, self._subscription = broker, inbox, subscription
         self._deliveries: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-        self._channel: AbstractRobustChannel | None = None
+        self._channel: AbstractChannel | None = None
         self._tag: str | None = None
         self._busy = 0
 
@@ -61,7 +61,7 @@ class Consumer:
     async def _stay_attached(self) -> None:
         while True:
             try:
-                if self._channel is None or self._channel.is_closed:
+                if not self.attached:
                     await self._attach()
             except Exception as error:
                 self._channel = self._tag = None

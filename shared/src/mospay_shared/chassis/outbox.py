@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 from aio_pika import Message
-from aio_pika.abc import AbstractRobustChannel, DeliveryMode
+from aio_pika.abc import AbstractChannel, DeliveryMode
 from aio_pika.exceptions import AMQPError, DeliveryError
 
 from mospay_shared.chassis import metrics
@@ -95,7 +95,7 @@ class Relay:
     def __init__(self, service: str, database: Database, broker: Broker) -> None:
         self._service, self._database, self._broker = service, database, broker
         self._wake = asyncio.Event()
-        self._channel: AbstractRobustChannel | None = None
+        self._channel: AbstractChannel | None = None
 
     def wake(self) -> None:
         """Say that rows were committed."""
@@ -152,12 +152,12 @@ class Relay:
         metrics.RELAY_PACKS.labels(self._service).inc(len(packs) - len(failed))
         return len(rows)
 
-    async def _open(self) -> AbstractRobustChannel:
+    async def _open(self) -> AbstractChannel:
         if self._channel is None or self._channel.is_closed:
             self._channel = await self._broker.publish_channel()
         return self._channel
 
-    async def _publish(self, channel: AbstractRobustChannel, pack: _Pack) -> None:
+    async def _publish(self, channel: AbstractChannel, pack: _Pack) -> None:
         exchange = await channel.get_exchange(pack.exchange, ensure=False)
         message = Message(
             pack.body,
@@ -168,7 +168,8 @@ class Relay:
             content_type=CONTENT_TYPE,
             timestamp=dt.datetime.now(dt.UTC),
         )
-        await exchange.publish(message, pack.type, mandatory=True, timeout=CONFIRM_SECONDS)
+        async with asyncio.timeout(CONFIRM_SECONDS):
+            await exchange.publish(message, pack.type, mandatory=True)
 
     async def _put_back(self, tx: Tx, failed: Sequence[tuple[_Pack, BaseException]]) -> None:
         """Return rows of refused packs with a delay: a full or missing queue holds up itself."""
