@@ -15,18 +15,6 @@ export default defineConfig(({ mode }) => ({
     // Inlined assets would be data: URIs, which the page's policy refuses.
     assetsInlineLimit: 0,
     sourcemap: false,
-    rolldownOptions: {
-      output: {
-        codeSplitting: {
-          groups: [
-            {
-              name: "charts",
-              test: /node_modules[\\/](recharts|d3-|victory-vendor|@reduxjs|redux|immer|reselect|decimal\.js-light|es-toolkit|eventemitter3)/,
-            },
-          ],
-        },
-      },
-    },
   },
   server: { proxy: { "/bff": portal(mode), "/brand.css": portal(mode) } },
 }));

@@ -8,6 +8,7 @@ import { MantineProvider } from "@mantine/core";
 import { Notifications } from "@mantine/notifications";
 import { QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
+import { setNonce } from "get-nonce";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { isProblem } from "./api/problem";
@@ -19,6 +20,9 @@ import { theme, tokenVariables } from "./theme/theme";
 function pageNonce(): string {
   return document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? "";
 }
+
+// The scroll lock of dialogs (react-remove-scroll) adds a style of its own and asks here.
+setNonce(pageNonce());
 
 const queryClient = createQueryClient({
   onError: (error, key) => {

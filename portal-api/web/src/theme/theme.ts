@@ -1,5 +1,11 @@
 /** Mantine's theme, made from the tokens in `tokens.css`. */
-import { type CSSVariablesResolver, createTheme, type MantineColorsTuple } from "@mantine/core";
+import {
+  type CSSVariablesResolver,
+  createTheme,
+  defaultVariantColorsResolver,
+  type MantineColorsTuple,
+  type VariantColorsResolver,
+} from "@mantine/core";
 
 const BRAND: MantineColorsTuple = [
   "#e8f0fd",
@@ -14,14 +20,49 @@ const BRAND: MantineColorsTuple = [
   "#062f6e",
 ];
 
+const GRAY: MantineColorsTuple = [
+  "#f7f8fa",
+  "#f1f3f7",
+  "#e7ebf0",
+  "#dde2ea",
+  "#bcc4d0",
+  "#7f899b",
+  "#5a6577",
+  "#434e60",
+  "#2d3748",
+  "#1a2230",
+];
+
+const DARK: MantineColorsTuple = [
+  "#e7ecf3",
+  "#c3ccd9",
+  "#9aa6b8",
+  "#8592a5",
+  "#37445a",
+  "#2b3748",
+  "#1d2633",
+  "#161d28",
+  "#0e131b",
+  "#0a0e14",
+];
+
+/** Mantine picks white on the light primary of the dark scheme; our token is readable on it. */
+const readableFilled: VariantColorsResolver = (input) => {
+  const colors = defaultVariantColorsResolver(input);
+  const primary = !input.color || input.color === "brand";
+  return input.variant === "filled" && primary
+    ? { ...colors, color: "var(--mp-on-primary)" }
+    : colors;
+};
+
 const FONT =
   '"Inter Variable", -apple-system, BlinkMacSystemFont, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 
 export const theme = createTheme({
-  colors: { brand: BRAND },
+  colors: { brand: BRAND, gray: GRAY, dark: DARK },
+  variantColorResolver: readableFilled,
   primaryColor: "brand",
   primaryShade: { light: 6, dark: 3 },
-  autoContrast: true,
   fontFamily: FONT,
   fontFamilyMonospace:
     'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace',
@@ -32,6 +73,7 @@ export const theme = createTheme({
   components: {
     Tooltip: { defaultProps: { openDelay: 300, withArrow: true } },
     Modal: { defaultProps: { centered: true, radius: 12 } },
+    Checkbox: { defaultProps: { iconColor: "var(--mp-on-primary)" } },
     Skeleton: { defaultProps: { radius: 6 } },
   },
 });

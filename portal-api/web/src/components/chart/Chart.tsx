@@ -16,6 +16,7 @@ interface Props<T> {
   /** What the picture says, in one or two sentences. */
   readonly summary: string;
   readonly actions?: ReactNode;
+  readonly legend?: ReactNode;
   readonly rows: readonly T[];
   readonly rowKey: (row: T) => string;
   readonly columns: readonly ChartColumn<T>[];
@@ -23,7 +24,8 @@ interface Props<T> {
   readonly children: ReactNode;
 }
 
-export function Chart<T>({ title, summary, actions, rows, rowKey, columns, children }: Props<T>) {
+export function Chart<T>(props: Props<T>) {
+  const { title, summary, actions, legend, rows, rowKey, columns, children } = props;
   const [asTable, setAsTable] = useState(false);
   const Icon = asTable ? IconChartBar : IconTable;
   return (
@@ -36,7 +38,6 @@ export function Chart<T>({ title, summary, actions, rows, rowKey, columns, child
           <Button
             variant="default"
             size="xs"
-            className={classes.toggle}
             leftSection={<Icon size={15} stroke={1.7} aria-hidden />}
             onClick={() => setAsTable((before) => !before)}
           >
@@ -71,8 +72,9 @@ export function Chart<T>({ title, summary, actions, rows, rowKey, columns, child
           </table>
         </section>
       ) : (
-        <div className={classes.plot} aria-hidden>
-          {children}
+        <div aria-hidden>
+          <div className={classes.plot}>{children}</div>
+          {legend && <p className={classes.legend}>{legend}</p>}
         </div>
       )}
     </Card>

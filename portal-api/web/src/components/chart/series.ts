@@ -6,6 +6,8 @@ export interface Series {
   readonly label: string;
   readonly fill: string;
   readonly stroke: string;
+  /** The same fill for a legend, as a CSS background. */
+  readonly swatch: string;
   readonly value: (point: VolumePoint) => number;
 }
 
@@ -15,6 +17,7 @@ export const SERIES: readonly Series[] = [
     label: "Succeeded",
     fill: "var(--mp-chart-success)",
     stroke: "var(--mp-chart-success)",
+    swatch: "var(--mp-chart-success)",
     value: (point) => point.succeeded,
   },
   {
@@ -22,6 +25,8 @@ export const SERIES: readonly Series[] = [
     label: "Failed",
     fill: "url(#mp-failed)",
     stroke: "var(--mp-chart-failed)",
+    swatch:
+      "repeating-linear-gradient(135deg, var(--mp-chart-failed) 0 2px, var(--mp-failed-bg) 2px 4px)",
     value: (point) => point.failed,
   },
   {
@@ -29,6 +34,8 @@ export const SERIES: readonly Series[] = [
     label: "Unknown",
     fill: "url(#mp-unknown)",
     stroke: "var(--mp-chart-pending)",
+    swatch:
+      "radial-gradient(var(--mp-chart-pending) 1.3px, var(--mp-pending-bg) 1.5px) 0 0 / 4px 4px",
     value: (point) => point.unknown,
   },
   {
@@ -36,6 +43,7 @@ export const SERIES: readonly Series[] = [
     label: "Other",
     fill: "var(--mp-surface)",
     stroke: "var(--mp-control)",
+    swatch: "var(--mp-surface)",
     value: (point) => Math.max(0, point.payments - point.succeeded - point.failed - point.unknown),
   },
 ];

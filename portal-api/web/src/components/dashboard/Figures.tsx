@@ -64,9 +64,10 @@ export function Figures({ data, audience }: Props) {
         value={kpis.success_rate === null ? "–" : `${(kpis.success_rate * 100).toFixed(1)} %`}
       >
         {count(kpis.succeeded)} succeeded, {count(kpis.failed)} failed
+        {open > 0 && `, ${count(open)} open`}
       </Figure>
       <Figure label="Payments today" value={count(kpis.payments_today)}>
-        {open ? `${count(open)} not settled yet` : "All settled"}
+        Since midnight, {data.time_zone}
       </Figure>
       {audience === "admin" ? (
         <Figure label="Active clients" value={count(kpis.active_clients)}>

@@ -40,6 +40,16 @@ function spanOf(point: VolumePoint, granularity: Dashboard["granularity"]) {
   return { from: from.toISOString(), to: to.toISOString() };
 }
 
+function Legend({ data }: { readonly data: Dashboard }) {
+  const present = SERIES.filter(({ value }) => data.volume.some((point) => value(point) > 0));
+  return present.map(({ key, label, swatch, stroke }) => (
+    <span key={key}>
+      <i style={{ background: swatch, borderColor: stroke }} />
+      {label}
+    </span>
+  ));
+}
+
 export function VolumeCard({ data }: { readonly data: Dashboard }) {
   const { audience } = usePortal();
   const navigate = useNavigate();
@@ -87,6 +97,7 @@ export function VolumeCard({ data }: { readonly data: Dashboard }) {
           ]}
         />
       }
+      legend={measure === "payments" && <Legend data={data} />}
     >
       <Suspense fallback={<Skeleton height="100%" />}>
         <VolumePlot

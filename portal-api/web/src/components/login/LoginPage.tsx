@@ -1,5 +1,5 @@
 /** The sign-in page of both portals: attempts left, locked until, paste allowed. */
-import { Alert, Button, PasswordInput, TextInput } from "@mantine/core";
+import { Button, PasswordInput, TextInput } from "@mantine/core";
 import { IconAlertCircle, IconLock } from "@tabler/icons-react";
 import { useQueryClient } from "@tanstack/react-query";
 import { Link, useRouter } from "@tanstack/react-router";
@@ -133,14 +133,17 @@ export function LoginPage({ audience, next }: Props) {
           <h1 className={classes.title}>{words.title}</h1>
           <p className={classes.note}>{words.note}</p>
           {refusal && (
-            <Alert
-              role="alert"
-              className={classes.alert}
-              icon={refusal.locked ? <IconLock size={18} /> : <IconAlertCircle size={18} />}
-              title={refusal.title}
-            >
-              {refusal.detail}
-            </Alert>
+            <div role="alert" className={classes.alert}>
+              {refusal.locked ? (
+                <IconLock size={18} stroke={1.9} aria-hidden />
+              ) : (
+                <IconAlertCircle size={18} stroke={1.9} aria-hidden />
+              )}
+              <div>
+                <strong>{refusal.title}</strong>
+                <p>{refusal.detail}</p>
+              </div>
+            </div>
           )}
           <TextInput
             label="Email"

@@ -16,6 +16,10 @@ export function formatDuration(milliseconds: number): string {
   return hours % 24 ? `${days} d ${hours % 24} h` : `${days} d`;
 }
 
+/** A distance from the beginning of something: `+0 ms`, `+128 ms`. */
+export const formatOffset = (milliseconds: number): string =>
+  milliseconds < 1 ? "+0 ms" : `+${formatDuration(milliseconds)}`;
+
 const DATE_TIME = new Intl.DateTimeFormat(undefined, {
   day: "numeric",
   month: "short",

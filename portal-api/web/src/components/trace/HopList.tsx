@@ -11,7 +11,7 @@ import {
   IconX,
 } from "@tabler/icons-react";
 import type { Hop } from "../../api/model";
-import { formatClockMillis, formatDuration } from "../time/time";
+import { formatClockMillis, formatDuration, formatOffset } from "../time/time";
 import classes from "./HopList.module.css";
 import { laneOf, spanOf } from "./layout";
 import { attemptWords, kindWord, OUTCOME, serviceWord } from "./outcomes";
@@ -64,7 +64,7 @@ function Item({ hop, startMs, nowMs, chosen }: ItemProps) {
       <div className={classes.body}>
         <p className={classes.name}>
           <strong>{serviceWord(laneOf(hop))}</strong> <span>{hop.name}</span>
-          {hop.outcome !== "ok" && (
+          {hop.outcome !== "ok" && hop.name !== hop.outcome && (
             <span className={classes.outcome} data-tone={tone}>
               {word}
             </span>
@@ -72,29 +72,23 @@ function Item({ hop, startMs, nowMs, chosen }: ItemProps) {
           {hop.outcome === "ok" && <span className={classes.hidden}>{word}</span>}
         </p>
         <Facts hop={hop} nowMs={nowMs} />
-        {attempt && <p className={classes.attempt}>{attempt}</p>}
+        {attempt && (
+          <p className={classes.attempt} data-tone={tone}>
+            {attempt}
+          </p>
+        )}
         {hop.detail && <p className={classes.detail}>{hop.detail}</p>}
-        {(hop.data || hop.event_id) && (
+        {hop.data && (
           <details className={classes.data}>
             <summary>Data</summary>
-            <pre tabIndex={0}>
-              {JSON.stringify(
-                {
-                  event_id: hop.event_id,
-                  causation_id: hop.causation_id,
-                  ...(hop.data ? { data: hop.data } : {}),
-                },
-                null,
-                2,
-              )}
-            </pre>
+            <pre tabIndex={0}>{JSON.stringify(hop.data, null, 2)}</pre>
           </details>
         )}
       </div>
       <div className={classes.when}>
         {at && (
           <time dateTime={at} title={at}>
-            <b>+{formatDuration(Date.parse(at) - startMs)}</b>
+            <b>{formatOffset(Date.parse(at) - startMs)}</b>
             {formatClockMillis(at)}
           </time>
         )}
@@ -149,7 +143,7 @@ export function HopList({ hops, missing, startMs, nowMs, asOfMs, chosen }: Props
             <p className={classes.name}>
               <strong>{serviceWord(service)}</strong> <span>{what}</span>
             </p>
-            <p className={classes.attempt}>
+            <p className={classes.attempt} data-tone="pending">
               expected, not seen for{" "}
               {formatDuration(since_seconds * 1000 + Math.max(0, nowMs - asOfMs))}
             </p>

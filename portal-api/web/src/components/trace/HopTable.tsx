@@ -10,6 +10,7 @@ interface Props {
   readonly nowMs: number;
 }
 
+const took = (ms: number) => (ms > 0 ? formatDuration(ms) : "–");
 const clock = (iso: string | null) => (iso ? formatClockMillis(iso) : "–");
 
 export function HopTable({ hops, nowMs }: Props) {
@@ -50,8 +51,8 @@ export function HopTable({ hops, nowMs }: Props) {
                 <td>{clock(hop.published_at)}</td>
                 <td>{clock(hop.received_at)}</td>
                 <td>{clock(hop.handled_at)}</td>
-                <td data-numeric>{span ? formatDuration(span.taken - span.start) : "–"}</td>
-                <td data-numeric>{span ? formatDuration(span.end - span.taken) : "–"}</td>
+                <td data-numeric>{span ? took(span.taken - span.start) : "–"}</td>
+                <td data-numeric>{span ? took(span.end - span.taken) : "–"}</td>
                 <td>
                   <code>{hop.event_id ?? "–"}</code>
                 </td>

@@ -61,11 +61,19 @@ interface Props {
   readonly nowMs: number;
   /** Lanes in which something expected has not been seen. */
   readonly missing: ReadonlySet<string>;
+  /** Lanes whose service gave no answer. */
+  readonly unavailable: ReadonlySet<string>;
   readonly chosen: string | null;
   readonly onChoose: (hopId: string) => void;
 }
 
-export function Lanes({ hops, nowMs, missing, chosen, onChoose }: Props) {
+function emptyWords(lane: string, missing: ReadonlySet<string>, unavailable: ReadonlySet<string>) {
+  if (unavailable.has(lane)) return "could not be asked";
+  return missing.has(lane) ? "expected, not seen yet" : "no steps";
+}
+
+export function Lanes(props: Props) {
+  const { hops, nowMs, missing, unavailable, chosen, onChoose } = props;
   const [scale, setScale] = useState<ScaleKind>("even");
   const picture = useMemo(() => layoutTrace(hops, nowMs, scale), [hops, nowMs, scale]);
   return (
@@ -111,9 +119,7 @@ export function Lanes({ hops, nowMs, missing, chosen, onChoose }: Props) {
                   onChoose={onChoose}
                 />
               ))}
-              {!bars.length && (
-                <em>{missing.has(id) ? "expected, not seen yet" : "not involved"}</em>
-              )}
+              {!bars.length && <em>{emptyWords(id, missing, unavailable)}</em>}
             </div>
           </div>
         ))}

@@ -6,7 +6,7 @@ import { paymentQuery } from "../../api/queries";
 import { Money } from "../money/Money";
 import { Card } from "../states/Card";
 import { EmptyState, QueryState } from "../states/states";
-import { formatClock, formatDateTimeFull, formatDuration } from "../time/time";
+import { formatClock, formatDateTime, formatDuration } from "../time/time";
 import { attemptWords } from "./outcomes";
 import classes from "./Trace.module.css";
 
@@ -22,7 +22,7 @@ export function LedgerPanel({ entries }: { readonly entries: readonly LedgerEntr
         <div key={entry.entry_id} className={classes.entry}>
           <p className={classes.entryHead}>
             <strong>{entry.kind.replaceAll("_", " ")}</strong>
-            <time dateTime={entry.posted_at}>{formatDateTimeFull(entry.posted_at)}</time>
+            <time dateTime={entry.posted_at}>{formatDateTime(entry.posted_at)}</time>
           </p>
           <table className={classes.postings}>
             <thead className={classes.hidden}>

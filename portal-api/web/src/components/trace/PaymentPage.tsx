@@ -71,6 +71,10 @@ function TraceCard({ trace, view, onView }: TraceCardProps) {
     () => new Set(trace.missing.map(({ service }) => service)),
     [trace.missing],
   );
+  const unavailable = useMemo(
+    () => new Set(trace.unavailable.map(({ service }) => service)),
+    [trace.unavailable],
+  );
   const startMs = useMemo(
     () => Math.min(...trace.hops.map((hop) => spanOf(hop, 0)?.start ?? Number.POSITIVE_INFINITY)),
     [trace.hops],
@@ -115,6 +119,7 @@ function TraceCard({ trace, view, onView }: TraceCardProps) {
               hops={trace.hops}
               nowMs={nowMs}
               missing={missing}
+              unavailable={unavailable}
               chosen={chosen}
               onChoose={choose}
             />

@@ -1,6 +1,6 @@
 /** Where each hop of a payment stands in the picture of lanes: pure maths, fractions 0 to 1. */
 import type { Hop } from "../../api/model";
-import { formatDuration } from "../time/time";
+import { formatOffset } from "../time/time";
 
 export const LANES = [
   { id: "api", label: "API" },
@@ -136,7 +136,7 @@ function ticksOf(spans: readonly Span[], scale: (ms: number) => number, startMs:
     const crowded = ticks.some((tick) => at - tick.at < MIN_TICK_GAP) || endAt - at < MIN_TICK_GAP;
     if (mark === startMs) ticks.push({ at, label: "0" });
     else if (!crowded || (mark === endMs && endAt - (ticks.at(-1)?.at ?? 0) >= MIN_TICK_GAP / 2)) {
-      ticks.push({ at, label: `+${formatDuration(mark - startMs)}` });
+      ticks.push({ at, label: formatOffset(mark - startMs) });
     }
   }
   return ticks;

@@ -149,7 +149,6 @@ function Sheet(props: Props & { readonly active: number }) {
         size="85%"
         radius="14px 14px 0 0"
         title="Filters"
-        classNames={{ title: classes.sheetTitle }}
       >
         <div className={classes.sheet}>
           <h3>Status</h3>
