@@ -1,0 +1,46 @@
+"""The notifier's wiring."""
+
+import os
+import sys
+
+from fastapi import FastAPI
+from mospay_shared.chassis.main import migrations_beside, placeholder_environment
+from mospay_shared.chassis.sealed import Sealer
+from mospay_shared.chassis.service import Service
+
+from mospay_notifier import handlers, routes
+from mospay_notifier.settings import NotifierSettings
+from mospay_notifier.workers import Sender
+
+
+def create_service(settings: NotifierSettings) -> Service:
+    """Wire the notifier."""
+    service = Service("notifier", settings, migrations_folder=migrations_beside(__file__))
+    sealer = Sealer(settings.secrets_key.get_secret_value())
+    sender = Sender(service, settings, sealer)
+    service.subscribe(
+        *handlers.subscriptions(
+            sender.worker.wake,
+            linger_seconds=settings.batch_linger_seconds,
+            limit=settings.batch_limit,
+        )
+    )
+    service.on_open(sender.open)
+    service.on_drain(sender.drain)
+    service.work(sender.worker)
+    service.app.include_router(routes.router(service, settings, sealer))
+    service.trace_sources.append(routes.delivery_hops(len(settings.schedule_seconds)))
+    return service
+
+
+def create_app(settings: NotifierSettings) -> FastAPI:
+    """Return the ASGI application alone."""
+    return create_service(settings).app
+
+
+def build() -> Service:
+    """Build from the environment; documents need none."""
+    if sys.argv[1:2] in (["openapi"], ["asyncapi"]):
+        key = {"secrets_key": "k1:" + "A" * 43 + "="}
+        os.environ.update(placeholder_environment(NotifierSettings, key))
+    return create_service(NotifierSettings())

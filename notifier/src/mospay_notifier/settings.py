@@ -1,0 +1,34 @@
+"""Settings of the notifier: every variable starts with NOTIFIER_."""
+
+from typing import Annotated
+
+from mospay_shared.chassis.settings import ServiceSettings
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+HOUR = 3600.0
+SCHEDULE = (0.0, 5.0, 300.0, 1800.0, *(hours * HOUR for hours in (2, 5, 10, 14, 20, 24)))
+
+
+def _numbers(value: object) -> object:
+    return [float(part) for part in value.split(",")] if isinstance(value, str) else value
+
+
+class NotifierSettings(ServiceSettings):
+    """How deliveries are made. The schedule is the one of Standard Webhooks' authors."""
+
+    model_config = SettingsConfigDict(env_prefix="NOTIFIER_", extra="ignore")
+
+    secrets_key: SecretStr  # `kid:base64[,…]`: seals endpoints' secrets at rest
+    # seconds to wait before each attempt; the list's length is the number of attempts
+    schedule_seconds: Annotated[list[float], NoDecode, BeforeValidator(_numbers)] = Field(
+        default_factory=lambda: list(SCHEDULE)
+    )
+    timeout_seconds: float = Field(15, gt=0, le=60)  # one attempt, connection included
+    in_flight: int = Field(300, ge=1, le=2000)  # open calls of a process
+    in_flight_endpoint: int = Field(30, ge=1)  # open calls to one endpoint: a dead one stays small
+    lease_seconds: float = Field(60, gt=0)  # more than a time-out; then another process may send
+    batch_linger_seconds: float = Field(0.02, ge=0, le=1)  # off the payer's path
+    batch_limit: int = Field(200, ge=1, le=1000)  # events a transaction
+    rotation_overlap_seconds: int = Field(86_400, ge=0)  # the old secret signs as well so long
+    endpoints_limit: int = Field(20, ge=1)  # endpoints of a client and mode

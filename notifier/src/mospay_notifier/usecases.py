@@ -1,0 +1,123 @@
+"""Verbs of the notifier: one transaction over a sequence."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from mospay_shared.chassis.database import Tx
+from mospay_shared.chassis.sealed import Sealer
+from mospay_shared.contracts import Event, Outgoing, PaymentEventV1, WebhookEventV1, outgoing
+from mospay_shared.ids import new_id
+
+from mospay_notifier import storage
+from mospay_notifier.domain import TooManyEndpoints, event_name, new_secret, wants
+
+_HIDDEN = {"service_id", "app_id", "previous_status"}
+
+
+def webhook_body(event: Event[PaymentEventV1]) -> bytes:
+    """Return what the merchant gets: `{type, timestamp, data}` (Standard Webhooks 1.0)."""
+    data = event.data.model_dump(mode="json", exclude=_HIDDEN)
+    return orjson.dumps(
+        {
+            "type": event_name(event.envelope.type),
+            "timestamp": event.envelope.time,
+            "data": {"id": data["payment_id"], **data},
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+
+
+async def make_deliveries(tx: Tx, events: Sequence[Event[PaymentEventV1]]) -> int:
+    """Write a delivery for each event and endpoint that wants it; return how many."""
+    owners = sorted({(e.data.client_id, e.data.mode) for e in events})
+    endpoints: dict[tuple[str, str], list[Any]] = {}
+    for row in await storage.endpoints_of(tx, owners):
+        endpoints.setdefault((row["client_id"], row["mode"]), []).append(row)
+    new = []
+    for event in events:
+        payment, name = event.data, event_name(event.envelope.type)
+        wanted = [
+            row
+            for row in endpoints.get((payment.client_id, payment.mode), [])
+            if wants(row["event_types"], name)
+        ]
+        body = webhook_body(event) if wanted else b""
+        new += [
+            storage.NewDelivery(
+                id=new_id("dlv"),
+                endpoint_id=row["id"],
+                client_id=payment.client_id,
+                mode=payment.mode,
+                event_id=event.id,
+                event_type=name,
+                payment_id=payment.payment_id,
+                body=body,
+                correlation_id=event.envelope.correlation_id,
+                traceparent=event.envelope.traceparent,
+            )
+            for row in wanted
+        ]
+    if new:
+        await storage.insert_deliveries(tx, new)
+    return len(new)
+
+
+def attempt_event(
+    delivery: Any, state: str, answer: Any, next_at: dt.datetime | None, at: dt.datetime
+) -> Outgoing:
+    """Return the event that tells of one attempt."""
+    delivered = state == "delivered"
+    body = WebhookEventV1(
+        delivery_id=delivery["id"],
+        endpoint_id=delivery["endpoint_id"],
+        client_id=delivery["client_id"],
+        mode=delivery["mode"],
+        event_id=delivery["event_id"],
+        event_type=delivery["event_type"],
+        payment_id=delivery["payment_id"],
+        attempt=delivery["attempts"],
+        status_code=answer.status_code,
+        error=answer.error,
+        duration_ms=answer.duration_ms,
+        final=state in ("delivered", "failed"),
+        next_at=next_at,
+        attempted_at=at,
+    )
+    return outgoing(
+        "webhook.delivered.v1" if delivered else "webhook.failed.v1",
+        delivery["payment_id"] or delivery["id"],
+        body,
+        source="notifier",
+        causation_id=delivery["event_id"],
+        correlation_id=delivery["correlation_id"],
+        traceparent=delivery["traceparent"],
+    )
+
+
+async def create_endpoint(
+    tx: Tx,
+    sealer: Sealer,
+    *,
+    client_id: str,
+    mode: str,
+    url: str,
+    event_types: list[str],
+    limit: int,
+) -> tuple[str, str]:
+    """Write an endpoint and return its id and secret; the secret is never shown again."""
+    if await storage.count_endpoints(tx, client_id, mode) >= limit:
+        raise TooManyEndpoints(f"a client has at most {limit} endpoints in each mode")
+    endpoint_id, secret = new_id("ep"), new_secret()
+    sealed = sealer.seal({"secret": secret}, endpoint_id).model_dump()
+    await storage.insert_endpoint(tx, endpoint_id, client_id, mode, url, event_types, sealed)
+    return endpoint_id, secret
+
+
+async def rotate(tx: Tx, sealer: Sealer, endpoint_id: str, overlap_seconds: int) -> str | None:
+    """Replace an endpoint's secret and return the new one; None when there is no such endpoint."""
+    secret = new_secret()
+    sealed = sealer.seal({"secret": secret}, endpoint_id).model_dump()
+    done = await storage.rotate_secret(tx, endpoint_id, sealed, overlap_seconds)
+    return secret if done else None
