@@ -11,9 +11,9 @@ import {
 } from "@tanstack/react-router";
 import type { Audience } from "./api/model";
 import { isProblem } from "./api/problem";
-import { sessionQuery } from "./api/queries";
+import { firstModeQuery, sessionQuery } from "./api/queries";
 import { parseDashboardSearch } from "./components/dashboard/search";
-import { NotFound, PageFailure } from "./components/shell/fallbacks";
+import { NotFound, PageFailure, Waiting } from "./components/shell/fallbacks";
 import { LOGIN } from "./components/shell/navigation";
 import { PortalFrame } from "./components/shell/PortalFrame";
 import { parseScope, type ScopeSearch } from "./components/shell/portal";
@@ -41,10 +41,19 @@ const home = createRoute({
 const parseLogin = (raw: Record<string, unknown>): { readonly next?: string } =>
   typeof raw.next === "string" && /^\/(client|admin)\//.test(raw.next) ? { next: raw.next } : {};
 
-/** The session, or the way to the sign-in page and back. */
-async function requireSession(queryClient: QueryClient, audience: Audience, href: string) {
+/** The session and the mode to begin with, or the way to the sign-in page and back. */
+async function requireSession(
+  queryClient: QueryClient,
+  audience: Audience,
+  { href, search }: { readonly href: string; readonly search: ScopeSearch },
+) {
   try {
-    return { session: await queryClient.ensureQueryData(sessionQuery) };
+    const session = await queryClient.ensureQueryData(sessionQuery);
+    const firstMode =
+      session.user.audience === audience && !search.mode
+        ? await queryClient.ensureQueryData(firstModeQuery)
+        : (search.mode ?? "live");
+    return { session, firstMode };
   } catch (error) {
     if (isProblem(error, 401)) throw redirect({ to: LOGIN[audience], search: { next: href } });
     throw error;
@@ -67,8 +76,7 @@ const client = createRoute({
   path: "/client",
   validateSearch: parseScope,
   search: keepScope,
-  beforeLoad: ({ context, location }) =>
-    requireSession(context.queryClient, "client", location.href),
+  beforeLoad: ({ context, location }) => requireSession(context.queryClient, "client", location),
   component: () => <PortalFrame audience="client" />,
   errorComponent: PageFailure,
   notFoundComponent: () => <NotFound audience="client" />,
@@ -117,8 +125,7 @@ const admin = createRoute({
   path: "/admin",
   validateSearch: parseScope,
   search: keepScope,
-  beforeLoad: ({ context, location }) =>
-    requireSession(context.queryClient, "admin", location.href),
+  beforeLoad: ({ context, location }) => requireSession(context.queryClient, "admin", location),
   component: () => <PortalFrame audience="admin" />,
   errorComponent: PageFailure,
   notFoundComponent: () => <NotFound audience="admin" />,
@@ -174,6 +181,8 @@ export function createPortalRouter(queryClient: QueryClient) {
     defaultPreload: "intent",
     defaultPreloadStaleTime: 0,
     scrollRestoration: true,
+    defaultPendingComponent: () => <Waiting />,
+    defaultPendingMs: 250,
     parseSearch: (text) => Object.fromEntries(new URLSearchParams(text)),
     stringifySearch,
     defaultErrorComponent: PageFailure,

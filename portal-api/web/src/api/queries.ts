@@ -35,6 +35,29 @@ export const sessionQuery = queryOptions({
   staleTime: SESSION_FRESH_MS,
 });
 
+/** How many payments a mode holds, up to one: whether there is anything to look at. */
+async function hasPayments(mode: Mode): Promise<boolean> {
+  const page = await unwrap(api.GET("/bff/v1/payments", { params: { query: { mode, limit: 1 } } }));
+  return page.items.length > 0;
+}
+
+/**
+ * The mode that an address without one opens: live, unless all there is so far is in test mode,
+ * as on the first days of a new merchant.
+ */
+export const firstModeQuery = queryOptions({
+  queryKey: ["first-mode"],
+  queryFn: async (): Promise<Mode> => {
+    try {
+      const [live, test] = await Promise.all([hasPayments("live"), hasPayments("test")]);
+      return test && !live ? "test" : "live";
+    } catch {
+      return "live"; // the page itself will say what is wrong
+    }
+  },
+  staleTime: Number.POSITIVE_INFINITY,
+});
+
 export async function signIn(email: string, password: string, audience: Audience) {
   const session = await unwrap(
     api.POST("/bff/v1/session", { body: { email, password, audience } }),

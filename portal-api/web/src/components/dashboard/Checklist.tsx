@@ -10,7 +10,7 @@ const example = (currency: string) => `curl -X POST "$GATEWAY/v1/payments" \\
   -H "X-API-Key: $API_KEY" \\
   -H "Idempotency-Key: first-payment" \\
   -H "Content-Type: application/json" \\
-  -d '{"service": "simulator", "route": "payment",
+  -d '{"service": "collection", "route": "payment",
        "amount_minor": 1000, "currency": "${currency}",
        "phone": "+250788000001", "reference": "first-payment"}'`;
 

@@ -94,7 +94,6 @@ export function LoginPage({ audience, next }: Props) {
     } catch (error) {
       setRefusal(refusalOf(error));
       setPassword("");
-    } finally {
       setBusy(false);
     }
   };

@@ -1,5 +1,5 @@
 /** A portal around its pages: the session's rights, the live stream, the shell. */
-import { Button } from "@mantine/core";
+import { Button, Group } from "@mantine/core";
 import { IconLock } from "@tabler/icons-react";
 import { Link, Outlet, useRouteContext } from "@tanstack/react-router";
 import type { Audience, Session } from "../../api/model";
@@ -8,6 +8,7 @@ import { EmptyState } from "../states/states";
 import { DASHBOARD, LOGIN } from "./navigation";
 import { PortalProvider } from "./portal";
 import { Shell } from "./Shell";
+import classes from "./Shell.module.css";
 
 const NAMES: Record<Audience, string> = { client: "client portal", admin: "operator console" };
 
@@ -20,19 +21,20 @@ function WrongPortal({
 }) {
   const own = session.user.audience;
   return (
-    <main>
+    <main className={classes.alone}>
       <EmptyState
+        page
         title={`This account has no access to the ${NAMES[audience]}`}
         icon={IconLock}
         action={
-          <Button.Group>
+          <Group gap={8} justify="center">
             <Button component={Link} to={DASHBOARD[own]}>
               Open the {NAMES[own]}
             </Button>
             <Button component={Link} to={LOGIN[audience]} variant="default">
               Sign in as somebody else
             </Button>
-          </Button.Group>
+          </Group>
         }
       >
         You are signed in as {session.user.email}. An operator administrator can grant access.
@@ -42,12 +44,12 @@ function WrongPortal({
 }
 
 export function PortalFrame({ audience }: { readonly audience: Audience }) {
-  const { session } = useRouteContext({ strict: false });
+  const { session, firstMode = "live" } = useRouteContext({ strict: false });
   if (!session) return null;
   if (session.user.audience !== audience)
     return <WrongPortal session={session} audience={audience} />;
   return (
-    <PortalProvider audience={audience} session={session}>
+    <PortalProvider audience={audience} session={session} firstMode={firstMode}>
       <LiveProvider>
         <Shell>
           <Outlet />

@@ -5,7 +5,7 @@ import type { App, Audience, Mode, Session } from "../../api/model";
 
 /** The part of the URL that every page of a portal keeps. */
 export interface ScopeSearch {
-  /** Absent means live. */
+  /** Absent means the mode in which there is something to see. */
   readonly mode?: Mode;
   /** Absent or `all` means every client the person may see. */
   readonly client_id?: string;
@@ -43,13 +43,15 @@ export function usePortal(): Portal {
 interface Props {
   readonly audience: Audience;
   readonly session: Session;
+  /** What an address without a mode means. */
+  readonly firstMode: Mode;
   readonly children: ReactNode;
 }
 
-export function PortalProvider({ audience, session, children }: Props) {
+export function PortalProvider({ audience, session, firstMode, children }: Props) {
   const scope = parseScope(useSearch({ strict: false }));
   const navigate = useNavigate();
-  const { mode = "live", client_id } = scope;
+  const { mode = firstMode, client_id } = scope;
   const portal = useMemo((): Portal => {
     const clientId = session.apps.some((app) => app.client_id === client_id)
       ? client_id

@@ -29,15 +29,19 @@ interface EmptyProps {
   readonly children?: ReactNode;
   readonly action?: ReactNode;
   readonly icon?: typeof IconMoodEmpty;
+  /** True where this state is the whole page: then its title is the page's heading. */
+  readonly page?: boolean;
 }
 
-export function EmptyState({ title, children, action, icon: Icon = IconMoodEmpty }: EmptyProps) {
+export function EmptyState(props: EmptyProps) {
+  const { title, children, action, icon: Icon = IconMoodEmpty, page = false } = props;
+  const Title = page ? "h1" : "p";
   return (
     <div className={classes.state}>
       <span className={classes.icon}>
         <Icon size={22} stroke={1.6} aria-hidden />
       </span>
-      <p className={classes.title}>{title}</p>
+      <Title className={classes.title}>{title}</Title>
       {children && <div className={classes.text}>{children}</div>}
       {action && <div className={classes.action}>{action}</div>}
     </div>

@@ -128,6 +128,7 @@ export function Lanes(props: Props) {
             <span
               key={at}
               data-end={at > 0.94}
+              data-late={at > 0.78 && at <= 0.94}
               data-first={at < 0.02}
               style={{ insetInlineStart: percent(at) }}
             >

@@ -65,7 +65,7 @@ function Elapsed({ payment }: { readonly payment: PaymentRow }) {
   const until = running ? now : Date.parse(payment.updated_at);
   return (
     <span className={classes.elapsed} role="timer" aria-live="off">
-      {running ? "running for" : "settled in"} {formatDuration(until - from)}
+      {running ? "running for" : "ended after"} {formatDuration(until - from)}
     </span>
   );
 }
@@ -95,6 +95,7 @@ export function PaymentHead({ trace }: { readonly trace: Trace }) {
           <p className={classes.reference}>{payment.reference}</p>
         </div>
         <div className={classes.headState}>
+          {payment.mode === "test" && <span className={classes.testMark}>Test</span>}
           <StatusBadge status={payment.status} late={payment.late} size="large" />
           <Elapsed payment={payment} />
         </div>

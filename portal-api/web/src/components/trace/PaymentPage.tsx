@@ -179,6 +179,7 @@ export function PaymentPage({ id, view, onView }: Props) {
   if (isProblem(query.error, 404)) {
     return (
       <EmptyState
+        page
         title="No such payment"
         icon={IconReceiptOff}
         action={
