@@ -1,0 +1,1 @@
+"""Pure rules of the router: states, belief in answers, function names, slots, back-off."""

@@ -1,0 +1,142 @@
+"""Calls of provider functions: batches through the dispatcher, under its own login role.
+
+Read-only transaction and a time limit for the batch. A function that runs into the limit gets its
+SQLSTATE and the rest is submitted again; one that even traps its own cancellation has its
+connection terminated. Repeat offenders run alone, so they delay nobody else's payment.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import structlog
+from mospay_shared.chassis.database import open_pool
+
+from mospay_payment_router.domain.answers import FunctionResult
+
+log = structlog.get_logger()
+BATCH_LIMIT = 64  # PostgreSQL caches so many subtransactions; beyond it every one gets slower
+STUCK_SECONDS = 1.0  # beyond the time limit before the connection is terminated
+OFFENCES = 2  # time-outs after which a function runs alone
+_CALL = "select n, results, payload, failed, reason from fx.call($1, $2, $3)"
+_RESPONSE = """
+select n, results, payload, failed, reason from fx.call_response($1, $2, $3, $4, $5)"""
+_TIME_OUT = "57014"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """One function to run. `code` and `answer` are given for RESPONSE_ functions only."""
+
+    uid: str
+    name: str
+    input: str
+    code: int | None = None
+    answer: bytes | None = None
+
+
+class Functions:
+    """The pool of the function role, and what runs through it."""
+
+    def __init__(self, url: str, name: str, size: int, seconds: float) -> None:
+        self._url, self._name, self._size, self._seconds = url, f"{name}-fn", size, seconds
+        self._pool: Any = None
+        self._offences: Counter[str] = Counter()
+
+    async def open(self) -> None:
+        """Open the pool; RESET ALL stays on, functions may change settings."""
+        self._pool = await open_pool(self._url, self._name, self._size, reset=True)
+
+    async def close(self) -> None:
+        """Close the pool."""
+        if self._pool is not None:
+            self._pool.terminate()
+
+    async def run(self, calls: Sequence[FunctionCall]) -> list[FunctionResult]:
+        """Run functions; results stand in the order of the calls.
+
+        Calls with an answer go to the response dispatcher; a sequence is of one sort.
+        """
+        found: dict[int, FunctionResult] = {}
+        shared = [i for i, c in enumerate(calls) if self._offences[c.name] < OFFENCES]
+        for start in range(0, len(shared), BATCH_LIMIT):
+            await self._together(calls, shared[start : start + BATCH_LIMIT], found)
+        for index in range(len(calls)):
+            if index not in found:
+                await self._together(calls, [index], found)
+        return [found[i] for i in range(len(calls))]
+
+    async def _together(
+        self, calls: Sequence[FunctionCall], indexes: list[int], found: dict[int, FunctionResult]
+    ) -> None:
+        """Run a batch until each of its rows has a result."""
+        while indexes:
+            rows = await self._once([calls[i] for i in indexes])
+            for index, row in zip(indexes, rows, strict=False):
+                found[index] = row
+                if row.sqlstate == _TIME_OUT:
+                    self._offence(calls[index].name)
+            done = len(rows)
+            if not done:  # some function trapped its own cancellation: run each alone
+                if len(indexes) > 1:
+                    for index in indexes:
+                        await self._together(calls, [index], found)
+                    return
+                self._offence(calls[indexes[0]].name)
+                found[indexes[0]] = FunctionResult(
+                    None, None, _TIME_OUT, "ran out of time, its cancellation included"
+                )
+                return
+            indexes = indexes[done:]
+
+    def _offence(self, name: str) -> None:
+        self._offences[name] += 1
+        log.warning("provider_function_timed_out", function=name, times=self._offences[name])
+
+    async def _once(self, calls: list[FunctionCall]) -> list[FunctionResult]:
+        """Run one dispatcher call; after a time-out rows are missing, all of them if it hung."""
+        async with self._pool.acquire() as connection:
+            pid = connection.get_server_pid()
+            limit = int(self._seconds * 1000)
+            await connection.execute(
+                f"begin transaction read only; set local statement_timeout = {limit}"
+            )
+            task = asyncio.ensure_future(self._fetch(connection, calls))
+            done, _ = await asyncio.wait({task}, timeout=self._seconds + STUCK_SECONDS)
+            if not done:
+                await self._terminate(pid)
+                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    await task
+                connection.terminate()
+                return []
+            try:
+                rows = task.result()
+            except asyncpg.QueryCanceledError:
+                rows = []  # cancelled between two functions: each is run alone to find the one
+            finally:
+                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    await connection.execute("rollback")
+        return [FunctionResult(*(row[k] for k in _COLUMNS)) for row in rows]
+
+    async def _fetch(self, connection: Any, calls: list[FunctionCall]) -> list[asyncpg.Record]:
+        uids, names = [c.uid for c in calls], [c.name for c in calls]
+        inputs = [c.input for c in calls]
+        rows: list[asyncpg.Record]
+        if calls[0].code is None:
+            rows = await connection.fetch(_CALL, uids, names, inputs)
+        else:
+            codes, answers = [c.code for c in calls], [c.answer or b"" for c in calls]
+            rows = await connection.fetch(_RESPONSE, uids, names, inputs, codes, answers)
+        return rows
+
+    async def _terminate(self, pid: int) -> None:
+        log.error("provider_function_terminated", server_pid=pid)
+        async with self._pool.acquire() as other:
+            await other.execute("select pg_terminate_backend($1)", pid)
+
+
+_COLUMNS = ("results", "payload", "failed", "reason")
