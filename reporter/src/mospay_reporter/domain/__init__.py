@@ -1,0 +1,1 @@
+"""Rules of facts, periods and pages; pure."""

@@ -1,0 +1,1 @@
+"""All SQL of the reporter: facts in, figures and pages out."""

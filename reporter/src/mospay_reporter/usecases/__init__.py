@@ -1,0 +1,1 @@
+"""What the reporter does: facts in (`recording`), figures out (`reading`)."""

@@ -1,0 +1,104 @@
+"""What the reporter answers: overviews of periods and summaries of filtered sets."""
+
+import datetime as dt
+from collections import Counter
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from mospay_shared.chassis.database import Tx
+
+from mospay_reporter.domain.facts import STATUSES
+from mospay_reporter.domain.pages import Filters, Summary
+from mospay_reporter.domain.periods import FIRST, LAST, Bucket, buckets, local_midnight, pieces
+from mospay_reporter.storage import figures, pages
+from mospay_reporter.storage.figures import Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What an overview is asked for; `currency` None means the one with the most payments."""
+
+    mode: str
+    since: dt.datetime
+    until: dt.datetime
+    granularity: str
+    zone: ZoneInfo
+    client_id: str | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Figures of one currency over a period, its points, the period before, and today."""
+
+    as_of: dt.datetime
+    currency: str | None
+    currencies: list[str]
+    points: list[tuple[Bucket, Figures]]
+    previous: Figures
+    payments_today: int
+    calls_today: int
+
+
+async def overview(tx: Tx, ask: Ask, now: dt.datetime) -> Overview:
+    """Read an overview; every figure is the exact group-by of the rows. Raises QueryError."""
+    points = buckets(ask.since, ask.until, ask.granularity, ask.zone)
+    length = ask.until - ask.since
+    today = (local_midnight(now, ask.zone), now)
+    spans = [*((b.since, b.until) for b in points), (ask.since - length, ask.since), today]
+    found = await figures.payments(tx, pieces(spans), mode=ask.mode, client_id=ask.client_id)
+    totals: Counter[str] = Counter()
+    for figure in found:
+        totals[figure.currency] += figure.counts["payments"] if figure.span < len(points) else 0
+    currencies = sorted({figure.currency for figure in found})
+    # the busiest of the period; the alphabet settles a tie
+    busiest = min(currencies, key=lambda name: (-totals[name], name), default=None)
+    currency = ask.currency or busiest
+    by_span = {figure.span: figure for figure in found if figure.currency == currency}
+
+    def of(span: int) -> Figures:
+        return by_span.get(span) or figures.none(span, currency or "")
+
+    return Overview(
+        as_of=now,
+        currency=currency,
+        currencies=currencies,
+        points=[(bucket, of(span)) for span, bucket in enumerate(points)],
+        previous=of(len(points)),
+        payments_today=of(len(points) + 1).counts["payments"],
+        calls_today=await figures.api_calls(
+            tx, pieces([today], days=False), mode=ask.mode, client_id=ask.client_id
+        ),
+    )
+
+
+async def summarise(tx: Tx, filters: Filters) -> Summary:
+    """Sum up a filtered set: from the rows while they are few, else from the rollups, exactly.
+
+    Only filters that rollups don't know (amounts, text) make a large set's figures approximate.
+    """
+    rows = await pages.summary(tx, filters)
+    if rows.count_is_exact or not filters.counted_by_rollups:
+        return rows
+    found = await figures.payments(
+        tx,
+        pieces([(filters.since or FIRST, filters.until or LAST)]),
+        mode=filters.mode,
+        client_id=filters.client_id,
+        services=filters.services,
+    )
+    statuses = filters.statuses or STATUSES
+    wanted = [
+        f
+        for f in found
+        if filters.currency in (None, f.currency) and any(f.counts[s] for s in statuses)
+    ]
+    counted = "succeeded" in statuses
+    one = len(wanted) == 1
+    return Summary(
+        count=sum(f.counts[status] for f in wanted for status in statuses),
+        count_is_exact=True,
+        succeeded=sum(f.counts["succeeded"] for f in wanted) if counted else 0,
+        volume_minor=wanted[0].volume_minor if one and counted else 0,
+        currency=wanted[0].currency if one else None,
+    )
