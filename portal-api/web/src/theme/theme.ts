@@ -58,6 +58,11 @@ const readableFilled: VariantColorsResolver = (input) => {
 const FONT =
   '"Inter Variable", -apple-system, BlinkMacSystemFont, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 
+const DIALOG = {
+  attributes: { header: { role: "presentation" } },
+  closeButtonProps: { "aria-label": "Close" },
+};
+
 export const theme = createTheme({
   colors: { brand: BRAND, gray: GRAY, dark: DARK },
   variantColorResolver: readableFilled,
@@ -70,9 +75,12 @@ export const theme = createTheme({
   fontSizes: { xs: "0.75rem", sm: "0.8125rem", md: "0.875rem", lg: "1rem", xl: "1.25rem" },
   defaultRadius: 8,
   cursorType: "pointer",
+  respectReducedMotion: true,
   components: {
     Tooltip: { defaultProps: { openDelay: 300, withArrow: true } },
-    Modal: { defaultProps: { centered: true, radius: 12 } },
+    // Their <header> would read as a second banner of the page.
+    Modal: { defaultProps: { centered: true, radius: 12, ...DIALOG } },
+    Drawer: { defaultProps: DIALOG },
     Checkbox: { defaultProps: { iconColor: "var(--mp-on-primary)" } },
     Skeleton: { defaultProps: { radius: 6 } },
   },

@@ -92,7 +92,7 @@ function Rows({ rows, columns, label, sort }: Props) {
     getRowId: (row: PaymentRow) => row.id,
   });
   return (
-    <section className={classes.scroll} aria-label={label} tabIndex={0}>
+    <section className={classes.scroll} aria-label={`${label}, table`} tabIndex={0}>
       <table className={classes.table}>
         <thead>
           <tr>

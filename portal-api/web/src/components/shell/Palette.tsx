@@ -101,6 +101,7 @@ export default function Palette({ asked, onShortcuts, onSignOut }: Props) {
       query={query}
       onQueryChange={setQuery}
       shortcut={null}
+      attributes={{ content: { "aria-label": "Search or jump" } }}
       limit={8}
       scrollable
       maxHeight={420}

@@ -1,0 +1,115 @@
+"""A browser in front of the live house: signed-in pages, and what every page must hold."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mospay_dev.services import ROOT
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState
+
+from tests.conftest import LiveStack
+
+_AXE = ROOT / "portal-api/web/node_modules/axe-core/axe.min.js"
+_CHROMIUM = (Path("/usr/bin/chromium"), Path("/usr/bin/chromium-browser"))
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+WIDE = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+WAIT_MS = 15_000
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """Use the machine's chromium where there is one, else Playwright's own."""
+    installed = next((str(path) for path in _CHROMIUM if path.exists()), None)
+    found = {"executable_path": installed} if installed else {}
+    # Chromium refuses its sandbox to root, which is who runs the tests in containers.
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return {**browser_type_launch_args, **found, "args": sandbox}
+
+
+def sign_in(page: Page, portal_url: str, audience: str, email: str, password: str) -> None:
+    """Sign in by the form and wait for the dashboard."""
+    page.goto(f"{portal_url}/{audience}/login")
+    page.get_by_label("Email").fill(email)
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"**/{audience}/dashboard*")
+
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def states(browser: Browser, live_stack: LiveStack) -> dict[str, StorageState]:
+    """One session of each audience, made once: signing in is limited."""
+    people = {
+        "client": (live_stack.client_email, live_stack.client_password),
+        "admin": (live_stack.admin_email, live_stack.admin_password),
+    }
+    made: dict[str, StorageState] = {}
+    for audience, (email, password) in people.items():
+        context = browser.new_context()
+        sign_in(context.new_page(), live_stack.portal_url, audience, email, password)
+        made[audience] = context.storage_state()
+        context.close()
+    return made
+
+
+@pytest.fixture
+def open_page(
+    browser: Browser, live_stack: LiveStack, states: dict[str, StorageState]
+) -> Iterator[Open]:
+    """Return `open_page(audience or None, path)`; a fault of the page itself fails the test."""
+    contexts: list[BrowserContext] = []
+    faults: list[str] = []
+
+    def note(kind: str, text: str) -> None:
+        # A refused sign-in and a missing payment are answers that the tests ask for.
+        if kind == "error" and "status of 40" not in text:
+            faults.append(text)
+
+    def make(audience: str | None, path: str, *, phone: bool = False, dark: bool = False) -> Page:
+        context = browser.new_context(
+            base_url=live_stack.portal_url,
+            viewport=PHONE if phone else WIDE,  # type: ignore[arg-type]
+            has_touch=phone,
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",  # axe must not meet a half-faded dialog
+            locale="en-GB",
+            timezone_id="Africa/Kigali",
+            storage_state=states[audience] if audience else None,
+        )
+        contexts.append(context)
+        context.set_default_timeout(WAIT_MS)
+        context.add_init_script(path=_AXE)
+        page = context.new_page()
+        page.on("console", lambda message: note(message.type, message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(path)
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert not faults, faults
+
+
+def assert_accessible(page: Page) -> None:
+    """Run axe over the page as it stands; every finding is named with its element."""
+    found = page.evaluate(
+        "rules => axe.run(document, {runOnly: {type: 'tag', values: rules}})", _RULES
+    )
+    problems = [
+        f"{one['id']}: {one['help']} at {node['target']}"
+        for one in found["violations"]
+        for node in one["nodes"]
+    ]
+    assert not problems, "\n".join(problems)
+
+
+def assert_fits(page: Page) -> None:
+    """Nothing may stick out of the page's width."""
+    excess = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    assert excess <= 0, f"{excess} px wider than the window"
