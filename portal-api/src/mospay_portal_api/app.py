@@ -1,0 +1,68 @@
+"""portal-api's wiring."""
+
+import os
+import sys
+
+from fastapi import FastAPI
+from mospay_shared.chassis.main import migrations_beside, placeholder_environment
+from mospay_shared.chassis.service import Service
+
+from mospay_portal_api import handlers, workers
+from mospay_portal_api.clients import House
+from mospay_portal_api.routes import context as shared
+from mospay_portal_api.routes import directory, reads, session, stream, web
+from mospay_portal_api.settings import PortalSettings
+
+_KEY = "A" * 43 + "="
+_PLACEHOLDERS = {
+    "signing_key": _KEY,
+    "credential_pepper": _KEY,
+    **{
+        f"{name}_url": "http://x"
+        for name in ("gateway", "router", "ledger", "notifier", "reporter")
+    },
+}
+
+
+def create_service(settings: PortalSettings) -> Service:
+    """Wire portal-api."""
+    service = Service(
+        "portal-api",
+        settings,
+        migrations_folder=migrations_beside(__file__),
+        serves_without_broker=True,
+    )
+    house, feed = House(settings), workers.Feed(service.database, settings)
+    context = shared.Context(service, settings, house, feed)
+    service.subscribe(*handlers.subscriptions(service.relay))
+    service.on_open(house.open)
+    service.on_close(house.close)
+    service.work(feed.worker, workers.housekeeping(service.database, settings))
+    shared.install_errors(service.app)
+    service.app.add_middleware(
+        web.SecurityHeaders, https=settings.public_url.startswith("https://")
+    )
+    for routes in (
+        session.router(context),
+        directory.companies_router(context),
+        directory.services_router(context),
+        directory.credentials_router(context),
+        reads.router(context),
+        reads.figures_router(context),
+        stream.router(context),
+        web.router(settings.web_dir),  # last: it answers every other path
+    ):
+        service.app.include_router(routes)
+    return service
+
+
+def create_app(settings: PortalSettings) -> FastAPI:
+    """Return the ASGI application alone."""
+    return create_service(settings).app
+
+
+def build() -> Service:
+    """Build from the environment; documents need none."""
+    if sys.argv[1:2] in (["openapi"], ["asyncapi"]):
+        os.environ.update(placeholder_environment(PortalSettings, _PLACEHOLDERS))
+    return create_service(PortalSettings())

@@ -1,0 +1,31 @@
+"""Messages into portal-api; its queues are declared here."""
+
+from collections.abc import Sequence
+
+from mospay_shared.chassis.broker import QueueSpec
+from mospay_shared.chassis.database import Tx
+from mospay_shared.chassis.inbox import Subscription
+from mospay_shared.chassis.outbox import Relay
+from mospay_shared.contracts import MESSAGES, Event, PaymentEventV1, SnapshotRequestedV1
+
+from mospay_portal_api.usecases import directory, live
+
+PAYMENT_EVENTS = tuple(sorted(name for name in MESSAGES if name.startswith("payment.")))
+
+
+def subscriptions(relay: Relay) -> list[Subscription]:
+    """Return what portal-api listens to: requests for a snapshot, and news for open browsers."""
+
+    async def on_snapshot_requested(tx: Tx, events: Sequence[Event[SnapshotRequestedV1]]) -> None:
+        for event in events:
+            await directory.answer_snapshot(tx, relay, event)
+
+    async def on_payment(tx: Tx, events: Sequence[Event[PaymentEventV1]]) -> None:
+        await live.keep_news(tx, events)
+
+    asked = QueueSpec("portal-api.directory", commands=("directory.snapshot_requested.v1",))
+    news = QueueSpec("portal-api.live", events=PAYMENT_EVENTS)
+    return [
+        Subscription(asked, {"directory.snapshot_requested.v1": on_snapshot_requested}),
+        Subscription(news, dict.fromkeys(PAYMENT_EVENTS, on_payment), linger_seconds=0.1),
+    ]

@@ -1,0 +1,1 @@
+"""HTTP into portal-api, by noun."""

@@ -1,0 +1,100 @@
+"""The web UI's files: index never cached and stamped with a nonce, assets for ever."""
+
+import secrets
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from mospay_shared.chassis.problems import Problem
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_PLACEHOLDER = "__CSP_NONCE__"
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
+BRAND = ":root{--brand:#0B5CD5}@media (prefers-color-scheme:dark){:root{--brand:#7FB0FF}}\n"
+
+
+def policy(nonce: str) -> str:
+    """Return the Content-Security-Policy of a page."""
+    return (
+        f"default-src 'self'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'nonce-{nonce}'; "
+        "style-src-attr 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
+        "form-action 'self'"
+    )
+
+
+class SecurityHeaders:
+    """Adds the headers every answer of the portal carries."""
+
+    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+        self._app = app
+        hsts = [(b"strict-transport-security", b"max-age=31536000; includeSubDomains")]
+        self._headers = _HEADERS + (hsts if https else [])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+
+        async def add(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *self._headers]
+            await send(message)
+
+        await self._app(scope, receive, add if scope["type"] == "http" else send)
+
+
+def router(folder: Path | None) -> APIRouter:
+    """Return the routes; without a build they say so."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.api_route("/bff/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    async def unknown(path: str) -> Response:
+        raise Problem(404, "not_found", "There is no such path")
+
+    @routes.get("/brand.css")
+    async def brand() -> Response:
+        return PlainTextResponse(
+            BRAND, media_type="text/css", headers={"Cache-Control": "no-cache"}
+        )
+
+    @routes.get("/")
+    async def home() -> Response:
+        return RedirectResponse("/client/login", 302)
+
+    @routes.get("/assets/{name:path}")
+    async def asset(name: str) -> Response:
+        if folder is None:
+            raise Problem(404, "not_found", "There is no such file")
+        root = (folder / "assets").resolve()
+        path = (root / name).resolve()
+        if not path.is_relative_to(root) or not path.is_file():
+            raise Problem(404, "not_found", "There is no such file")
+        return FileResponse(path, headers={"Cache-Control": "public, max-age=31536000, immutable"})
+
+    @routes.get("/{path:path}")
+    async def page(path: str, request: Request) -> Response:
+        plain = None if folder is None or "/" in path else folder / path
+        if plain is not None and path and path != "index.html" and plain.is_file():
+            return FileResponse(plain, headers={"Cache-Control": "public, max-age=3600"})
+        if not path.startswith(("client", "admin")):
+            raise Problem(404, "not_found", "There is no such page")
+        index = None if folder is None else folder / "index.html"
+        if index is None or not index.is_file():
+            return PlainTextResponse(
+                "The web UI is not built here. Build it in portal-api/web (npm ci && npm run "
+                "build) and set PORTAL_WEB_DIR to its dist folder.",
+                503,
+            )
+        nonce = secrets.token_urlsafe(16)
+        return Response(
+            index.read_text().replace(_PLACEHOLDER, nonce),
+            media_type="text/html",
+            headers={"Cache-Control": "no-cache", "Content-Security-Policy": policy(nonce)},
+        )
+
+    return routes

@@ -1,0 +1,35 @@
+"""Settings of portal-api: every variable starts with PORTAL_."""
+
+from pathlib import Path
+
+from mospay_shared.chassis.settings import ServiceSettings
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+
+class PortalSettings(ServiceSettings):
+    """Who people are, how long a session lasts, where the house is."""
+
+    model_config = SettingsConfigDict(env_prefix="PORTAL_", extra="ignore")
+
+    signing_key: SecretStr  # base64 ed25519 seed: signs service tokens
+    credential_pepper: SecretStr  # base64, 32 bytes: keys API passwords' hashes, with the gateway
+    gateway_url: str
+    router_url: str
+    ledger_url: str
+    notifier_url: str
+    reporter_url: str
+    public_url: str = "http://127.0.0.1"
+    web_dir: Path | None = None  # the built web UI
+
+    read_timeout_seconds: float = Field(2.0, gt=0)  # one read of a house service
+    idle_seconds: int = Field(1800, ge=60)  # a session unused so long has ended
+    session_seconds: int = Field(43_200, ge=60)  # a session ends after so long in any case
+    failures_allowed: int = Field(5, ge=1)  # wrong passwords before a lock
+    lock_seconds: int = Field(900, ge=1)  # how long a lock holds
+    password_length: int = Field(12, ge=12)  # characters a person's password has at least
+    stream_poll_seconds: float = Field(0.3, gt=0)  # how often the live stream is looked at
+    stream_ping_seconds: float = Field(15.0, gt=0)  # keeps proxies from cutting a quiet stream
+    stream_kept_seconds: int = Field(3600, ge=60)  # replay reaches back so far
+    stream_connections: int = Field(500, ge=1)  # open streams of a process
+    expected_seconds: float = Field(20.0, gt=0)  # a hop not seen for so long is called missing

@@ -1,0 +1,1 @@
+"""Verbs of portal-api, by noun; one verb is one transaction."""
