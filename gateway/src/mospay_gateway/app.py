@@ -1,0 +1,176 @@
+"""The gateway's wiring."""
+
+import asyncio
+import datetime as dt
+import os
+import sys
+from collections.abc import Sequence
+
+import asyncpg
+import structlog
+from fastapi import FastAPI
+from mospay_shared.chassis.database import DATABASE_DOWN
+from mospay_shared.chassis.directory import DirectoryReplica
+from mospay_shared.chassis.main import migrations_beside, placeholder_environment
+from mospay_shared.chassis.sealed import Sealer
+from mospay_shared.chassis.service import Service
+from mospay_shared.chassis.settings import decode_key
+from mospay_shared.chassis.workers import Worker
+from starlette.middleware.cors import CORSMiddleware
+
+from mospay_gateway import handlers, routes, workers
+from mospay_gateway.clients import RouterClient
+from mospay_gateway.domain.catalogue import Catalogue
+from mospay_gateway.domain.idempotency import Fingerprints
+from mospay_gateway.routes.answers import install_answers
+from mospay_gateway.routes.edge import ApiLogEdge
+from mospay_gateway.routes.parts import Parts
+from mospay_gateway.routes.trace import trace_source
+from mospay_gateway.settings import GatewaySettings, document_values
+from mospay_gateway.usecases.acceptance import Acceptor
+from mospay_gateway.usecases.api_log import ApiLog
+from mospay_gateway.usecases.identity import Identity
+from mospay_gateway.usecases.waiting import Waiters
+
+log = structlog.get_logger()
+DESCRIPTION = """Accepts payments of client apps and answers for them.
+
+A payment is on record before it is answered; it is then `processing` until its outcome is proven.
+Authenticate with `X-API-Key`, `Authorization: Bearer mp_…`, Basic, or a token. Errors are
+`application/problem+json`; the field API (`/api/v1/…`) keeps its own shape."""
+
+
+def create_service(settings: GatewaySettings) -> Service:
+    """Wire the gateway."""
+    service = Service(
+        "gateway",
+        settings,
+        migrations_folder=migrations_beside(__file__),
+        serves_without_broker=True,
+        title="MosPay gateway",
+        description=DESCRIPTION,
+    )
+    database, relay = service.database, service.relay
+    catalogue = Catalogue()
+    replica = DirectoryReplica(
+        "gateway", ("client", "service", "assignment", "credential"), database, relay
+    )
+    replica.listen(catalogue.apply)
+    waiters = Waiters(database, service.stopping, poll_seconds=settings.waiter_poll_seconds)
+    api_log = ApiLog(service.broker, catalogue, capacity=settings.api_log_capacity)
+    parts = _parts(settings, service, catalogue, replica, waiters)
+    service.subscribe(replica.subscription(), *handlers.subscriptions(waiters))
+    service.work(*workers.workers(_ages(settings), database, parts.router, waiters))
+    service.on_open(parts.acceptor.open)
+    service.on_drain(parts.acceptor.close)
+    service.on_close(waiters.close)
+    service.on_close(parts.router.close)
+    _run_in_every_process(
+        service,
+        replica,
+        [*replica.workers(), workers.api_log_worker(api_log, settings.api_log_flush_seconds)],
+        api_log,
+    )
+    service.app.include_router(routes.router(parts))
+    service.trace_sources.append(trace_source)
+    install_answers(service.app)
+    service.app.add_middleware(ApiLogEdge, api_log=api_log)
+    if settings.allowed_origins:
+        service.app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=[
+                "Authorization", "X-API-Key", "App-ID", "Content-Type", "Idempotency-Key",
+                "Prefer", "X-Request-Id",
+            ],
+            expose_headers=["Location", "Retry-After", "Idempotent-Replayed", "X-Request-Id"],
+            max_age=600,
+        )  # fmt: skip
+    return service
+
+
+def _parts(
+    settings: GatewaySettings,
+    service: Service,
+    catalogue: Catalogue,
+    replica: DirectoryReplica,
+    waiters: Waiters,
+) -> Parts:
+    """Make what the routes are given."""
+    signing_key = settings.signing_key.get_secret_value()
+    pepper = decode_key(settings.credential_pepper.get_secret_value())
+    return Parts(
+        database=service.database,
+        relay=service.relay,
+        catalogue=catalogue,
+        complete=lambda: replica.complete,
+        identity=Identity(
+            catalogue,
+            signing_key=signing_key,
+            pepper=pepper,
+            token_seconds=settings.token_seconds,
+        ),
+        acceptor=Acceptor(
+            service.database,
+            service.relay,
+            Sealer(settings.secrets_key.get_secret_value()),
+            limit=settings.accept_limit,
+            runners=settings.accept_runners,
+            check_after=dt.timedelta(seconds=settings.news_check_seconds),
+        ),
+        waiters=waiters,
+        router=RouterClient(
+            settings.router_url,
+            signing_key,
+            allowed=settings.allow_private_networks,
+            timeout_seconds=settings.router_timeout_seconds,
+        ),
+        fingerprints=Fingerprints(pepper),
+        callback_limit_bytes=settings.callback_limit_bytes,
+    )
+
+
+def _ages(settings: GatewaySettings) -> workers.Ages:
+    return workers.Ages(
+        unseen=dt.timedelta(seconds=settings.unseen_seconds),
+        news_check=dt.timedelta(seconds=settings.news_check_seconds),
+        secrets=dt.timedelta(hours=settings.secrets_hours),
+        idempotency=dt.timedelta(hours=settings.idempotency_hours),
+        callbacks=dt.timedelta(days=settings.callback_days),
+    )
+
+
+def _run_in_every_process(
+    service: Service, replica: DirectoryReplica, own: Sequence[Worker], api_log: ApiLog
+) -> None:
+    """Run what lives in this process's memory whatever its roles: the replica, the API log."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def start() -> None:
+        try:
+            await replica.refresh()
+        except (*DATABASE_DOWN, asyncpg.PostgresError) as error:
+            log.warning("replica_waits", reason=repr(error)[:200])  # its worker tries again
+        tasks.extend(asyncio.create_task(worker.run()) for worker in own)
+
+    async def stop() -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await api_log.publish()
+
+    service.on_open(start)
+    service.on_close(stop)
+
+
+def create_app(settings: GatewaySettings) -> FastAPI:
+    """Return the ASGI application alone."""
+    return create_service(settings).app
+
+
+def build() -> Service:
+    """Build from the environment; documents need none."""
+    if sys.argv[1:2] in (["openapi"], ["asyncapi"]):
+        os.environ.update(placeholder_environment(GatewaySettings, document_values()))
+    return create_service(GatewaySettings())

@@ -1,0 +1,125 @@
+"""How errors become answers: problem+json, or the field API's own shape below /api/v1/."""
+
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from mospay_shared.chassis.database import DATABASE_DOWN
+from mospay_shared.chassis.problems import (
+    FieldProblem,
+    Problem,
+    ProblemBody,
+    field_problems,
+    problem_response,
+)
+from mospay_shared.ids import new_id
+
+from mospay_gateway.domain import errors
+from mospay_gateway.domain.errors import GatewayError, InvalidRequest
+
+FIELD_API = "/api/v1/"
+_STATUSES: dict[type[GatewayError], int] = {
+    errors.NotAuthenticated: 401,
+    errors.NotAllowed: 403,
+    errors.NotFound: 404,
+    errors.InvalidKey: 400,
+    errors.NotJson: 400,
+    errors.InvalidRequest: 422,
+    errors.KeyReused: 422,
+    errors.ReferenceReused: 422,
+    errors.StillOpen: 409,
+}
+_HEADERS = {
+    401: {"WWW-Authenticate": 'Basic realm="mospay", Bearer realm="mospay"'},
+    409: {"Retry-After": "1"},
+}
+PROBLEM_DOCS: dict[int | str, dict[str, Any]] = {
+    code: {
+        "model": ProblemBody,
+        "description": words,
+        "content": {"application/problem+json": {}},
+    }
+    for code, words in (
+        (400, "The body is not JSON, or a header is missing"),
+        (401, "No credential, or one that is wrong, expired or revoked"),
+        (404, "No such thing among yours"),
+        (409, "The first request with this key is still being accepted"),
+        (422, "Faults, each with its field"),
+        (503, "Try again shortly (Retry-After)"),
+    )
+}
+
+
+def json_response(
+    body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Return JSON; times as UTC with Z."""
+    content = orjson.dumps(body, option=orjson.OPT_UTC_Z)
+    return Response(content, status, headers, media_type="application/json")
+
+
+def problem_of(error: GatewayError) -> Problem:
+    """Return the problem an error of ours is told as."""
+    status = next(s for kind, s in _STATUSES.items() if type(error) is kind)
+    faults = error.faults[:50] if isinstance(error, InvalidRequest) else []
+    return Problem(
+        status,
+        error.code,
+        error.message,
+        errors=[FieldProblem(field=f.field[:100], code=f.code, message=f.message) for f in faults],
+        headers=_HEADERS.get(status),
+    )
+
+
+def answer_problem(request: Request, problem: Problem) -> Response:
+    """Render a problem in the shape of the API it happened in."""
+    if not hasattr(request.state, "request_id"):
+        request.state.request_id = new_id("req")
+    if not request.url.path.startswith(FIELD_API):
+        return problem_response(request, problem)
+    faults = [fault.model_dump() for fault in problem.errors]
+    named = "; ".join(f"{f['field']} {f['message']}" for f in faults[:10])
+    body = {
+        "status": str(problem.status),
+        "type": "error",
+        "message": f"{problem}: {named}" if named else str(problem),
+        "version": "1.0",
+        "action": "ERROR",
+        "command": request.url.path.rpartition("/")[2],
+        "code": problem.code,
+        "errors": faults,
+        "request_id": request.state.request_id,
+    }
+    return json_response(body, problem.status, problem.headers)
+
+
+def install_answers(app: FastAPI) -> None:
+    """Make every error an answer; replaces the chassis' handlers where the shape depends."""
+
+    async def on_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, GatewayError)
+        return answer_problem(request, problem_of(error))
+
+    async def on_problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return answer_problem(request, error)
+
+    async def on_invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        faults = field_problems(error.errors())
+        title = "The request is not valid"
+        return answer_problem(request, Problem(422, "invalid_request", title, errors=faults))
+
+    app.add_exception_handler(GatewayError, on_error)
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    for kind in DATABASE_DOWN:
+        app.add_exception_handler(kind, _database_down)
+
+
+async def _database_down(request: Request, _: Exception) -> Response:
+    title = "The gateway can't reach its database right now; send the same request again shortly"
+    problem = Problem(503, "temporarily_unavailable", title, headers={"Retry-After": "2"})
+    return answer_problem(request, problem)

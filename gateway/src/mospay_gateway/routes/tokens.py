@@ -1,0 +1,67 @@
+"""Tokens: Basic credentials for a short-lived EdDSA JWT, and the keys that verify it."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from mospay_gateway.domain.errors import NotAuthenticated
+from mospay_gateway.routes.answers import json_response
+from mospay_gateway.routes.field_api import FieldError
+from mospay_gateway.routes.parts import Parts
+
+
+class TokenAnswer(BaseModel):
+    """A token and how long it is good for, in seconds."""
+
+    status: str = Field("200", examples=["200"])
+    message: str = Field(examples=["Token issued"])
+    token: str
+    token_type: str = Field(examples=["Bearer"])
+    expires_in: int = Field(examples=[900])
+
+
+class JsonWebKeySet(BaseModel):
+    """Public keys that verify our tokens (RFC 7517)."""
+
+    keys: list[dict[str, Any]]
+
+
+def router(parts: Parts) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(tags=["authentication"])
+
+    @routes.post(
+        "/api/v1/auth/token",
+        response_model=TokenAnswer,
+        responses={401: {"model": FieldError}, 503: {"model": FieldError}},
+    )
+    async def issue_token(
+        request: Request, app_id: Annotated[str | None, Header(alias="App-ID")] = None
+    ) -> Response:
+        """Exchange Basic credentials and the App-ID header for a token."""
+        parts.insist_on_directory()
+        kind, _, value = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "basic":
+            raise NotAuthenticated("Send Basic credentials: username:password in base64")
+        if not app_id:
+            raise NotAuthenticated("Send the App-ID header", "app_id_missing")
+        caller = parts.identity.by_basic(value, app_id)
+        request.state.client_id, request.state.mode = caller.client_id, caller.mode
+        body = {
+            "status": "200",
+            "message": "Token issued",
+            "token": parts.identity.token(caller),
+            "token_type": "Bearer",
+            "expires_in": parts.identity.token_seconds,
+        }
+        return json_response(body, headers={"Cache-Control": "no-store"})
+
+    @routes.get("/.well-known/jwks.json", response_model=JsonWebKeySet)
+    async def jwks() -> Response:
+        """The public keys that verify our tokens."""
+        headers = {"Cache-Control": "public, max-age=300"}
+        return json_response(parts.identity.jwks(), headers=headers)
+
+    return routes

@@ -1,0 +1,44 @@
+"""Settings of the gateway: every variable starts with GATEWAY_."""
+
+import base64
+
+from mospay_shared.chassis.settings import CommaList, ServiceSettings
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+
+class GatewaySettings(ServiceSettings):
+    """Keys have no default: a gateway without its own keys must not start."""
+
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_", extra="ignore")
+
+    signing_key: SecretStr  # base64 ed25519 seed: client tokens and our own service tokens
+    secrets_key: SecretStr  # kid:base64 32 bytes, shared with payment-router: seals f007/f008
+    credential_pepper: SecretStr  # base64 32 bytes, shared with portal-api: API passwords
+    router_url: str  # where GET of an open payment reads through to
+    allowed_origins: CommaList = Field(default_factory=list)  # CORS; empty allows no browser
+
+    token_seconds: int = Field(900, ge=60, le=3600)  # a client token lives 15 minutes
+    router_timeout_seconds: float = Field(0.3, gt=0, le=5)  # then the local row is the answer
+    accept_limit: int = Field(100, ge=1, le=500)  # acceptances a statement
+    accept_runners: int = Field(2, ge=1, le=4)  # statements at once
+    waiter_poll_seconds: float = Field(0.03, gt=0, le=1)  # while anybody waits
+    callback_limit_bytes: int = Field(128 * 1024, ge=1024, le=150_000)  # fits one event (256 KiB)
+    api_log_capacity: int = Field(10_000, ge=100)  # calls held in memory; older ones are dropped
+    api_log_flush_seconds: float = Field(0.2, gt=0, le=5)  # one publish gathers these
+    idempotency_hours: int = Field(72, ge=24)  # kept at least a day; references are kept for ever
+    secrets_hours: int = Field(24, ge=1, le=24)  # f007/f008 are erased by then at the latest
+    callback_days: int = Field(30, ge=1)  # raw callbacks are dropped after that
+    unseen_seconds: int = Field(5, ge=1)  # accepted that long ago without router's news: a metric
+    news_check_seconds: int = Field(30, ge=1)  # an open payment's news is asked for that often
+
+
+def document_values() -> dict[str, str]:
+    """Return stand-ins with which the documents can be made without an environment."""
+    key = base64.b64encode(bytes(32)).decode()
+    return {
+        "signing_key": key,
+        "secrets_key": f"none:{key}",
+        "credential_pepper": key,
+        "router_url": "http://127.0.0.1:1",
+    }

@@ -1,0 +1,155 @@
+"""Acceptance: idempotency record, reference, payment and outbox rows in one statement."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mospay_shared.chassis.database import Tx
+from mospay_shared.chassis.outbox import columns
+from mospay_shared.contracts import Outgoing, SealedSecrets
+
+from mospay_gateway.domain.payments import Payment
+
+# `fresh` sees what was committed before; a racer in another process makes one of the two inserts
+# skip a row, which `accept` turns into a rollback: a reference is never claimed without its
+# payment, nor a key without its own.
+_ACCEPT = """
+with input as materialized (
+    select * from unnest(
+        $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+        $8::text[], $9::bigint[], $10::text[], $11::text[], $12::jsonb[], $13::jsonb[],
+        $14::jsonb[], $15::text[], $16::text[], $17::text[], $18::bigint[], $19::text[],
+        $20::text[], $21::timestamptz[], $22::timestamptz[], $23::timestamptz[],
+        $24::bytea[], $25::bytea[], $26::text[], $27::text[])
+    as u(id, client_id, mode, app_id, service_id, microservice, service, route, amount_minor,
+         currency, reference, fields, metadata, secrets, customer_id, product_id, product_name,
+         directory_version, accepted_via, request_id, received_at, accepted_at, send_before,
+         fingerprint, reference_hash, operation, key)
+), fresh as materialized (
+    select * from input i
+    where not exists (select 1 from payment_references r
+                      where r.reference_hash = i.reference_hash)
+      and not exists (select 1 from idempotency_keys k
+                      where k.client_id = i.client_id and k.mode = i.mode
+                        and k.operation = i.operation and k.key = i.key)
+), referenced as (
+    insert into payment_references (reference_hash, client_id, mode, fingerprint, payment_id)
+    select reference_hash, client_id, mode, fingerprint, id from fresh order by reference_hash
+    on conflict do nothing returning payment_id
+), keyed as (
+    insert into idempotency_keys (client_id, mode, operation, key, fingerprint, payment_id,
+                                  created_at)
+    select client_id, mode, operation, key, fingerprint, id, accepted_at from fresh
+    where key is not null order by client_id, mode, operation, key
+    on conflict do nothing returning payment_id
+), accepted as (
+    insert into payments (id, client_id, mode, app_id, service_id, microservice, service, route,
+        amount_minor, currency, reference, fields, metadata, secrets, customer_id, product_id,
+        product_name, directory_version, accepted_via, request_id, received_at, accepted_at,
+        send_before, status, check_at)
+    select id, client_id, mode, app_id, service_id, microservice, service, route, amount_minor,
+        currency, reference, fields, metadata, secrets, customer_id, product_id, product_name,
+        directory_version, accepted_via, request_id, received_at, accepted_at, send_before,
+        'processing', accepted_at + $33::interval
+    from fresh returning id
+), sent as (
+    insert into outbox (id, type, subject, command, body)
+    select o.id, o.type, o.subject, o.command, o.body
+    from unnest($28::text[], $29::text[], $30::text[], $31::bool[], $32::bytea[])
+        as o(id, type, subject, command, body)
+    join accepted on accepted.id = o.subject
+)
+select f.id,
+       exists (select 1 from referenced r where r.payment_id = f.id)
+       and (f.key is null or exists (select 1 from keyed k where k.payment_id = f.id)) as whole
+from fresh f"""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One payment on its way in. `key` is None where the reference alone dedupes."""
+
+    payment: Payment
+    secrets: SealedSecrets | None
+    operation: str
+    key: str | None
+    fingerprint: bytes
+    reference_hash: bytes
+    outgoing: tuple[Outgoing, ...]
+
+
+class Raced(Exception):
+    """Another process claimed a key or reference while this statement ran: roll back, look."""
+
+
+async def accept(tx: Tx, submissions: Sequence[Submission], check_after: dt.timedelta) -> set[str]:
+    """Write what is new and return the ids of the payments accepted; raises Raced.
+
+    What is missing from the answer met an earlier key or reference.
+    """
+    payments = [s.payment for s in submissions]
+    rows = await tx.fetch(
+        _ACCEPT,
+        *[[getattr(p, name) for p in payments] for name in _FIRST],
+        [p.fields for p in payments],
+        [p.metadata for p in payments],
+        [None if s.secrets is None else s.secrets.model_dump() for s in submissions],
+        *[[getattr(p, name) for p in payments] for name in _REST],
+        [s.fingerprint for s in submissions],
+        [s.reference_hash for s in submissions],
+        [s.operation for s in submissions],
+        [s.key for s in submissions],
+        *columns([event for s in submissions for event in s.outgoing]),
+        check_after,
+    )
+    if not all(row["whole"] for row in rows):
+        raise Raced
+    return {row["id"] for row in rows}
+
+
+_FIRST = (
+    "id", "client_id", "mode", "app_id", "service_id", "microservice", "service", "route",
+    "amount_minor", "currency", "reference",
+)  # fmt: skip
+_REST = (
+    "customer_id", "product_id", "product_name", "directory_version", "accepted_via",
+    "request_id", "received_at", "accepted_at", "send_before",
+)  # fmt: skip
+
+_EARLIER = """
+select 'key' as found_by, fingerprint, payment_id from idempotency_keys
+where client_id = $1 and mode = $2 and operation = $3 and key = $4
+union all
+select 'reference', fingerprint, payment_id from payment_references where reference_hash = $5"""
+_REMEMBER = """
+insert into idempotency_keys (client_id, mode, operation, key, fingerprint, payment_id, created_at)
+values ($1, $2, $3, $4, $5, $6, clock_timestamp()) on conflict do nothing"""
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A record of an earlier request with the same key or reference."""
+
+    fingerprint: bytes
+    payment_id: str
+
+
+async def earlier(
+    tx: Tx, client_id: str, mode: str, operation: str, key: str | None, reference_hash: bytes
+) -> dict[str, Earlier]:
+    """Return what is on record, by `key` and by `reference`."""
+    rows = await tx.fetch(_EARLIER, client_id, mode, operation, key, reference_hash)
+    return {row["found_by"]: Earlier(row["fingerprint"], row["payment_id"]) for row in rows}
+
+
+async def remember_key(
+    tx: Tx,
+    client_id: str,
+    mode: str,
+    operation: str,
+    key: str,
+    fingerprint: bytes,
+    payment_id: str,
+) -> None:
+    """Bind a further key to a payment that its reference already had."""
+    await tx.run(_REMEMBER, client_id, mode, operation, key, fingerprint, payment_id)

@@ -1,0 +1,1 @@
+"""Verbs of the gateway: accept, wait, read, take news, keep callbacks, sweep."""
