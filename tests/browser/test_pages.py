@@ -1,11 +1,14 @@
 """The portals' three pages over the live house: dashboard, payments, one payment's trace."""
 
 import re
+import secrets
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open, assert_accessible, assert_fits
+from tests.conftest import LiveStack
 
 _WAIT_FOR_BOOKS_MS = 20_000
 
@@ -129,7 +132,36 @@ def test_unknown_payment_and_unknown_page_keep_the_shell(open_page: Open) -> Non
 
 def test_page_is_live_and_says_so(open_page: Open) -> None:
     page = open_page("client", "/client/dashboard")
-    expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
+    expect(page.locator("header [role=status]")).to_have_text("Live")
+
+
+def test_new_payment_is_announced_and_shown_when_asked_for(
+    open_page: Open, live_stack: LiveStack
+) -> None:
+    page = open_page("client", "/client/transactions")
+    rows = page.locator("[data-row-link]")
+    expect(rows.first).to_be_visible()
+    expect(page.locator("header [role=status]")).to_have_text("Live")
+    before, reference = rows.count(), f"live-{secrets.token_hex(6)}"
+    answer = httpx.post(
+        f"{live_stack.seed.gateway_url}/v1/payments",
+        json={
+            "service": "collection",
+            "route": "payment",
+            "amount_minor": 1200,
+            "currency": "RWF",
+            "phone": "+250780000000",
+            "reference": reference,
+        },
+        headers={"X-API-Key": live_stack.seed.clients[0].api_key, "Idempotency-Key": reference},
+        timeout=30,
+    )
+    assert answer.status_code == 202, answer.text
+    pill = page.get_by_role("button", name="1 new payment")
+    expect(pill).to_be_visible(timeout=_WAIT_FOR_BOOKS_MS)
+    assert rows.count() == before, "rows moved under the reader's hand"
+    pill.click()
+    expect(page.get_by_role("link", name=reference)).to_be_visible()
 
 
 def test_keys_lead_through_the_portal(open_page: Open) -> None:
