@@ -36,7 +36,8 @@ def main() -> None:
     try:
         app()
     except StartFailed as error:
-        console.print(f"[red]error[/red]  {error}", markup=False)
+        console.print("[red]error[/red]  ", end="")
+        console.print(str(error), markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -10,7 +10,7 @@ VERSIONED = "version bigint not null, deleted boolean not null default false"
 TABLES = [
     # one counter for the whole directory: versions of different entities compare (ADR 0005)
     """create table directory_counter (
-        only boolean primary key default true check (only), value bigint not null)""",
+        single boolean primary key default true check (single), value bigint not null)""",
     "insert into directory_counter (value) values (0)",
     f"""create table companies (
         id text primary key, name text not null, {VERSIONED},
