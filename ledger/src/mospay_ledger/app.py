@@ -8,18 +8,15 @@ from mospay_shared.chassis.main import migrations_beside, placeholder_environmen
 from mospay_shared.chassis.service import Service
 
 from mospay_ledger import handlers, routes, workers
-from mospay_ledger.domain import FeePlan
 from mospay_ledger.settings import LedgerSettings
 
 
 def create_service(settings: LedgerSettings) -> Service:
     """Wire the ledger."""
     service = Service("ledger", settings, migrations_folder=migrations_beside(__file__))
-    plan = FeePlan("default-1", settings.default_fee_basis_points, settings.default_fee_fixed_minor)
     service.subscribe(
         *handlers.subscriptions(
             service.relay,
-            plan,
             linger_seconds=settings.batch_linger_seconds,
             limit=settings.batch_limit,
         )

@@ -9,16 +9,13 @@ from mospay_shared.chassis.outbox import Relay
 from mospay_shared.contracts import Event, PaymentEventV1
 
 from mospay_ledger import usecases
-from mospay_ledger.domain import FeePlan
 
 
-def subscriptions(
-    relay: Relay, plan: FeePlan, *, linger_seconds: float, limit: int
-) -> list[Subscription]:
+def subscriptions(relay: Relay, *, linger_seconds: float, limit: int) -> list[Subscription]:
     """Return what the ledger listens to: proven money, early or late."""
 
     async def on_payment_succeeded(tx: Tx, events: Sequence[Event[PaymentEventV1]]) -> None:
-        await usecases.post_captures(tx, relay, plan, events)
+        await usecases.post_captures(tx, relay, events)
 
     queue = QueueSpec("ledger.payments", events=("payment.succeeded.v1",))
     return [

@@ -1,14 +1,17 @@
-"""Time into the ledger: a look, once a minute, that what was posted lately balances."""
+"""Time into the ledger: a look, once a minute, that the books are what they must be."""
 
 import structlog
 from mospay_shared.chassis.database import Database
 from mospay_shared.chassis.workers import Worker
 from prometheus_client import Gauge
 
-from mospay_ledger import storage
+from mospay_ledger import usecases
 
 log = structlog.get_logger()
-UNBALANCED = Gauge("mospay_ledger_unbalanced_entries", "Entries of the last hour off balance")
+UNBALANCED = Gauge(
+    "mospay_ledger_unbalanced_entries", "Entries of the last five minutes off balance"
+)
+ADRIFT = Gauge("mospay_ledger_accounts_adrift", "Accounts that differ from their newest posting")
 
 
 def workers(database: Database) -> list[Worker]:
@@ -16,10 +19,11 @@ def workers(database: Database) -> list[Worker]:
 
     async def turn() -> int:
         async with database.transaction() as tx:
-            broken = await storage.unbalanced_lately(tx)
-        UNBALANCED.set(broken)
-        if broken:
-            log.error("unbalanced_entries", count=broken)
+            unbalanced, adrift = await usecases.check_books(tx)
+        UNBALANCED.set(unbalanced)
+        ADRIFT.set(adrift)
+        if unbalanced or adrift:
+            log.error("books_are_wrong", unbalanced_entries=unbalanced, accounts_adrift=adrift)
         return 0
 
     return [Worker("ledger.balance_check", turn, idle_seconds=60)]
