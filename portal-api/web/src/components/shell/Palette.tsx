@@ -28,48 +28,66 @@ interface Props {
 
 const icon = (Icon: typeof IconSearch) => <Icon size={18} stroke={1.6} aria-hidden />;
 
-export default function Palette({ asked, onShortcuts, onSignOut }: Props) {
-  const portal = usePortal();
+/** What the typed words themselves lead to: one payment, or a search for them. */
+function useFound(wanted: string): SpotlightActionData[] {
+  const { audience } = usePortal();
   const navigate = useNavigate();
-  const { toggleColorScheme } = useMantineColorScheme();
-  const [query, setQuery] = useState("");
-  useEffect(() => {
-    if (asked > 0) palette.open();
-  }, [asked]);
-
-  const wanted = query.trim();
-  const found: SpotlightActionData[] = [];
+  if (!wanted) return [];
   if (PAYMENT_ID.test(wanted)) {
-    found.push({
-      id: "payment",
-      label: `Open payment ${wanted}`,
-      keywords: wanted,
-      leftSection: icon(IconArrowsExchange),
-      onClick: () => void navigate({ to: PAYMENT[portal.audience], params: { id: wanted } }),
-    });
-  } else if (wanted) {
-    found.push({
+    return [
+      {
+        id: "payment",
+        label: `Open payment ${wanted}`,
+        keywords: wanted,
+        leftSection: icon(IconArrowsExchange),
+        onClick: () => void navigate({ to: PAYMENT[audience], params: { id: wanted } }),
+      },
+    ];
+  }
+  return [
+    {
       id: "search",
       label: `Search payments for “${wanted}”`,
       keywords: wanted,
       leftSection: icon(IconSearch),
-      onClick: () => void navigate({ to: TRANSACTIONS[portal.audience], search: { q: wanted } }),
-    });
-  }
-  const pages = NAVIGATION[portal.audience].map(({ label, to, icon: Icon, key }) => ({
+      onClick: () => void navigate({ to: TRANSACTIONS[audience], search: { q: wanted } }),
+    },
+  ];
+}
+
+function usePages(): SpotlightActionData[] {
+  const { audience } = usePortal();
+  const navigate = useNavigate();
+  return NAVIGATION[audience].map(({ label, to, icon: Icon, key }) => ({
     id: to,
     label: `Go to ${label}`,
     leftSection: icon(Icon),
     rightSection: <kbd>g {key}</kbd>,
     onClick: () => void navigate({ to }),
   }));
-  const otherMode = portal.mode === "live" ? "test" : "live";
-  const actions: SpotlightActionData[] = [
+}
+
+function useClients(): SpotlightActionData[] {
+  const { session, mode, setScope } = usePortal();
+  return [...new Map(session.apps.map((app) => [app.client_id, app])).values()].map((app) => ({
+    id: app.client_id,
+    label: app.client_name,
+    description: app.company_name,
+    leftSection: icon(IconBuildingStore),
+    onClick: () => setScope({ mode, clientId: app.client_id }),
+  }));
+}
+
+function useActions({ onShortcuts, onSignOut }: Props): SpotlightActionData[] {
+  const { mode, clientId, setScope } = usePortal();
+  const { toggleColorScheme } = useMantineColorScheme();
+  const otherMode = mode === "live" ? "test" : "live";
+  return [
     {
       id: "mode",
       label: `Switch to ${otherMode} mode`,
       leftSection: icon(IconFlask),
-      onClick: () => portal.setScope({ mode: otherMode, clientId: portal.clientId }),
+      onClick: () => setScope({ mode: otherMode, clientId }),
     },
     {
       id: "theme",
@@ -86,15 +104,18 @@ export default function Palette({ asked, onShortcuts, onSignOut }: Props) {
     },
     { id: "out", label: "Sign out", leftSection: icon(IconLogout), onClick: onSignOut },
   ];
-  const clients = [...new Map(portal.session.apps.map((app) => [app.client_id, app])).values()].map(
-    (app) => ({
-      id: app.client_id,
-      label: app.client_name,
-      description: app.company_name,
-      leftSection: icon(IconBuildingStore),
-      onClick: () => portal.setScope({ mode: portal.mode, clientId: app.client_id }),
-    }),
-  );
+}
+
+export default function Palette(props: Props) {
+  const [query, setQuery] = useState("");
+  const { asked } = props;
+  useEffect(() => {
+    if (asked > 0) palette.open();
+  }, [asked]);
+  const found = useFound(query.trim());
+  const pages = usePages();
+  const clients = useClients();
+  const actions = useActions(props);
   return (
     <Spotlight
       store={paletteStore}

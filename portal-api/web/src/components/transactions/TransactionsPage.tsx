@@ -195,42 +195,84 @@ function NoPayments({
   );
 }
 
+interface PauseProps {
+  readonly paused: boolean;
+  readonly onToggle: () => void;
+}
+
+function PauseButton({ paused, onToggle }: PauseProps) {
+  const Icon = paused ? IconPlayerPlay : IconPlayerPause;
+  return (
+    <Button
+      variant="default"
+      size="xs"
+      aria-pressed={paused}
+      leftSection={<Icon size={15} aria-hidden />}
+      onClick={onToggle}
+    >
+      {paused ? "Resume updates" : "Pause updates"}
+    </Button>
+  );
+}
+
+interface NewPillProps {
+  readonly waiting: number;
+  readonly onShow: () => void;
+}
+
+function NewPill({ waiting, onShow }: NewPillProps) {
+  return (
+    <div aria-live="polite" className={classes.pillPlace}>
+      {waiting > 0 && (
+        <button type="button" className={classes.pill} onClick={onShow}>
+          <IconArrowUp size={14} stroke={2.2} aria-hidden />
+          {waiting} new {waiting === 1 ? "payment" : "payments"}
+        </button>
+      )}
+    </div>
+  );
+}
+
+function usePayments(search: TransactionSearch, size: string) {
+  const { mode, clientId, currency } = usePortal();
+  const scope = { mode, currency, limit: Number(size) };
+  return useQuery(
+    paymentsQuery(toPaymentsParams(search, clientId ? { ...scope, client_id: clientId } : scope)),
+  );
+}
+
+/** `/` on another page leads here with `#search`: the field gets the focus. */
+function useSearchFocus() {
+  useEffect(() => {
+    if (location.hash !== "#search") return;
+    document.querySelector<HTMLElement>("[data-page-search]")?.focus();
+  }, []);
+}
+
 export function TransactionsPage({ search, onSearch }: Props) {
   const portal = usePortal();
   const { mode, clientId, currency } = portal;
   const [size, setSize] = useLocalStorage({ key: "mospay.page-size", defaultValue: "50" });
   const [paused, setPaused] = useState(false);
   const columns = useColumns(search, portal);
-  const query = useQuery(
-    paymentsQuery(
-      toPaymentsParams(search, {
-        mode,
-        currency,
-        limit: Number(size),
-        ...(clientId ? { client_id: clientId } : {}),
-      }),
-    ),
-  );
-  const { waiting, show } = useLiveRows({
-    page: query.data,
-    search,
-    scope: { mode, clientId },
-    paused,
-  });
+  const query = usePayments(search, size);
+  const scope = { mode, clientId };
+  const { waiting, show } = useLiveRows({ page: query.data, search, scope, paused });
   const services = useMemo(
     () => [...new Set(query.data?.items.map((row) => row.service))].sort(),
     [query.data],
   );
-  useEffect(() => {
-    if (location.hash === "#search")
-      document.querySelector<HTMLElement>("[data-page-search]")?.focus();
-  }, []);
+  useSearchFocus();
   useShortcuts({ j: () => focusRow(1), k: () => focusRow(-1) });
 
   const patch = (change: Patch, replace?: boolean) =>
     onSearch(patchSearch(search, change), replace);
   const clear = () => onSearch(withoutFilters(search));
-  const sort = search.sort ?? DEFAULT_SORT;
+  const current = search.sort ?? DEFAULT_SORT;
+  const sort = {
+    current,
+    onSort: (column: Parameters<typeof nextSort>[1]) => patch({ sort: nextSort(current, column) }),
+  };
   const showNew = () => {
     if (search.cursor) onSearch(patchSearch(search, {}));
     show();
@@ -238,53 +280,17 @@ export function TransactionsPage({ search, onSearch }: Props) {
   return (
     <>
       <PageHead title="Payments" note={`Times in ${localTimeZone()}`}>
-        <Button
-          variant="default"
-          size="xs"
-          aria-pressed={paused}
-          leftSection={
-            paused ? (
-              <IconPlayerPlay size={15} aria-hidden />
-            ) : (
-              <IconPlayerPause size={15} aria-hidden />
-            )
-          }
-          onClick={() => setPaused((before) => !before)}
-        >
-          {paused ? "Resume updates" : "Pause updates"}
-        </Button>
+        <PauseButton paused={paused} onToggle={() => setPaused((before) => !before)} />
       </PageHead>
       <Card flush className={classes.list}>
-        <FilterBar
-          search={search}
-          currency={currency}
-          services={services}
-          columns={columns}
-          onPatch={patch}
-          onClear={clear}
-        />
+        <FilterBar {...{ search, currency, services, columns }} onPatch={patch} onClear={clear} />
         <QueryState query={query} skeleton={<TableSkeleton />}>
           {(page) => (
             <div data-fetching={query.isPlaceholderData} className={classes.content}>
               <Summary page={page} />
-              <div aria-live="polite" className={classes.pillPlace}>
-                {waiting > 0 && (
-                  <button type="button" className={classes.pill} onClick={showNew}>
-                    <IconArrowUp size={14} stroke={2.2} aria-hidden />
-                    {waiting} new {waiting === 1 ? "payment" : "payments"}
-                  </button>
-                )}
-              </div>
+              <NewPill waiting={waiting} onShow={showNew} />
               {page.items.length ? (
-                <PaymentTable
-                  label="Payments"
-                  rows={page.items}
-                  columns={columns}
-                  sort={{
-                    current: sort,
-                    onSort: (column) => patch({ sort: nextSort(sort, column) }),
-                  }}
-                />
+                <PaymentTable label="Payments" rows={page.items} columns={columns} sort={sort} />
               ) : (
                 <NoPayments filtered={activeFilters(search, currency).length > 0} onClear={clear} />
               )}
