@@ -14,7 +14,7 @@ import { isProblem } from "./api/problem";
 import { firstModeQuery, sessionQuery } from "./api/queries";
 import { parseDashboardSearch } from "./components/dashboard/search";
 import { NotFound, PageFailure, Waiting } from "./components/shell/fallbacks";
-import { LOGIN } from "./components/shell/navigation";
+import { DASHBOARD, LOGIN } from "./components/shell/navigation";
 import { PortalFrame } from "./components/shell/PortalFrame";
 import { parseScope, type ScopeSearch } from "./components/shell/portal";
 import { parseTraceSearch } from "./components/trace/search";
@@ -60,6 +60,12 @@ async function requireSession(
   }
 }
 
+/** Who is signed in already has no business on the sign-in page. */
+async function skipWhenSignedIn(queryClient: QueryClient, audience: Audience) {
+  const session = await queryClient.ensureQueryData(sessionQuery).catch(() => null);
+  if (session?.user.audience === audience) throw redirect({ to: DASHBOARD[audience] });
+}
+
 const keepScope = {
   middlewares: [retainSearchParams<ScopeSearch>(["mode", "client_id"])],
 };
@@ -67,6 +73,7 @@ const keepScope = {
 const clientLogin = createRoute({
   getParentRoute: () => root,
   path: "/client/login",
+  beforeLoad: ({ context }) => skipWhenSignedIn(context.queryClient, "client"),
   validateSearch: parseLogin,
   component: lazyRouteComponent(() => import("./client/ClientLogin"), "ClientLogin"),
 });
@@ -116,6 +123,7 @@ const clientPages = [
 const adminLogin = createRoute({
   getParentRoute: () => root,
   path: "/admin/login",
+  beforeLoad: ({ context }) => skipWhenSignedIn(context.queryClient, "admin"),
   validateSearch: parseLogin,
   component: lazyRouteComponent(() => import("./admin/AdminLogin"), "AdminLogin"),
 });

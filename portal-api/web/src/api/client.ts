@@ -1,5 +1,6 @@
 /** The typed HTTP client of the portals: one place for the CSRF header and for failures. */
 import createClient from "openapi-fetch";
+import type { Sent } from "./model";
 import { ProblemError } from "./problem";
 import type { paths } from "./schema";
 
@@ -32,9 +33,9 @@ interface Answer<T> {
 }
 
 /** The body of a successful answer; raises ProblemError for every other one. */
-export async function unwrap<T>(answer: Promise<Answer<T>>): Promise<T> {
+export async function unwrap<T>(answer: Promise<Answer<T>>): Promise<Sent<T>> {
   const { data, error, response } = await answer;
-  if (response.ok) return data as T;
+  if (response.ok) return data as Sent<T>;
   const problem = typeof error === "object" && error !== null ? error : {};
   throw new ProblemError(response.status, problem);
 }

@@ -114,12 +114,19 @@ export const paymentQuery = (id: string) =>
   queryOptions({
     queryKey: ["payment", id],
     queryFn: ({ signal }) =>
-      unwrap(api.GET("/bff/v1/payments/{id}", { params: { path: { id } }, signal })),
+      unwrap(
+        api.GET("/bff/v1/payments/{payment_id}", { params: { path: { payment_id: id } }, signal }),
+      ),
   });
 
 export const traceQuery = (id: string) =>
   queryOptions({
     queryKey: ["trace", id],
     queryFn: ({ signal }) =>
-      unwrap(api.GET("/bff/v1/payments/{id}/trace", { params: { path: { id } }, signal })),
+      unwrap(
+        api.GET("/bff/v1/payments/{payment_id}/trace", {
+          params: { path: { payment_id: id } },
+          signal,
+        }),
+      ),
   });

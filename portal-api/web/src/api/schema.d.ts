@@ -1,243 +1,2508 @@
-/** Paths and bodies of portal-api's browser API, version 1, in the form openapi-typescript writes. */
-export interface components {
-  schemas: {
-    Problem: {
-      type: string;
-      title: string;
-      status: number;
-      detail?: string | null;
-      instance?: string | null;
-      code: string;
-      errors?: { field: string; code: string; message: string }[];
-      request_id?: string | null;
-      attempts_left?: number;
-      locked_until?: string;
-    };
-    App: {
-      client_id: string;
-      client_name: string;
-      company_name: string;
-      app_id: string;
-      mode: "live" | "test";
-      currency: string;
-    };
-    Session: {
-      user: {
-        id: string;
-        name: string;
-        email: string;
-        role: string;
-        audience: "client" | "admin";
-        company_id: string | null;
-        client_id: string | null;
-      };
-      csrf_token: string;
-      expires_at: string;
-      apps: components["schemas"]["App"][];
-    };
-    PaymentRow: {
-      id: string;
-      client_id: string;
-      client_name: string;
-      app_id: string;
-      mode: "live" | "test";
-      service: string;
-      route: string;
-      status: string;
-      amount_minor: number;
-      currency: string;
-      fee_minor: number | null;
-      net_minor: number | null;
-      reference: string;
-      provider_reference: string | null;
-      customer_id: string | null;
-      product_name: string | null;
-      reason_code: string | null;
-      reason_message: string | null;
-      late: boolean;
-      accepted_at: string;
-      updated_at: string;
-      version: number;
-    };
-    PaymentDetail: components["schemas"]["PaymentRow"] & {
-      metadata: { [key: string]: unknown } | null;
-      attempts: {
-        id: string;
-        number: number;
-        state: string;
-        route: string;
-        started_at: string | null;
-        ended_at: string | null;
-        http_status: number | null;
-        result: string | null;
-        reason: string | null;
-      }[];
-    };
-    PaymentPage: {
-      items: components["schemas"]["PaymentRow"][];
-      next_cursor: string | null;
-      summary: {
-        count: number;
-        count_is_exact: boolean;
-        succeeded: number;
-        volume_minor: number;
-        currency: string | null;
-      };
-    };
-    VolumePoint: {
-      at: string;
-      payments: number;
-      succeeded: number;
-      failed: number;
-      unknown: number;
-      volume_minor: number;
-    };
-    Dashboard: {
-      as_of: string;
-      mode: "live" | "test";
-      range: "24h" | "7d" | "30d";
-      granularity: "hour" | "day";
-      time_zone: string;
-      currency: string;
-      currencies: string[];
-      kpis: {
-        payments_today: number;
-        payments: number;
-        succeeded: number;
-        failed: number;
-        unknown: number;
-        processing: number;
-        success_rate: number | null;
-        volume_minor: number;
-        fees_minor: number;
-        net_minor: number;
-        active_services: number;
-        active_clients: number;
-        api_calls_today: number;
-        payments_growth: number | null;
-        volume_growth: number | null;
-      };
-      volume: components["schemas"]["VolumePoint"][];
-      recent: components["schemas"]["PaymentRow"][];
-    };
-    Hop: {
-      id: string;
-      service: string;
-      kind: "http" | "message" | "provider_call" | "state" | "posting" | "delivery";
-      name: string;
-      event_id: string | null;
-      causation_id: string | null;
-      queue: string | null;
-      attempt: number;
-      max_attempts: number | null;
-      next_at: string | null;
-      published_at: string | null;
-      received_at: string | null;
-      handled_at: string | null;
-      outcome: "ok" | "pending" | "retry" | "dead" | "failed" | "unknown";
-      detail: string | null;
-      data: { [key: string]: unknown } | null;
-    };
-    Trace: {
-      payment: components["schemas"]["PaymentRow"];
-      explanation: { headline: string; cause: string | null; next_action: string | null };
-      as_of: string;
-      hops: components["schemas"]["Hop"][];
-      entries: {
-        entry_id: string;
-        kind: string;
-        posted_at: string;
-        currency: string;
-        postings: { account: string; amount_minor: number }[];
-      }[];
-      deliveries: {
-        delivery_id: string;
-        endpoint_id: string;
-        url: string;
-        event_type: string;
-        state: string;
-        attempts: {
-          number: number;
-          at: string;
-          status_code: number | null;
-          error: string | null;
-          duration_ms: number | null;
-        }[];
-        next_at: string | null;
-      }[];
-      missing: { service: string; what: string; since_seconds: number }[];
-      unavailable: { service: string; detail: string | null }[];
-    };
-  };
-}
-
-type Json<T> = { content: { "application/json": T } };
-type Failure = { content: { "application/problem+json": components["schemas"]["Problem"] } };
-type None = { path?: never; query?: never; header?: never; cookie?: never };
+/**
+ * This file was auto-generated by openapi-typescript.
+ * Do not make direct changes to the file.
+ */
 
 export interface paths {
-  "/bff/v1/session": {
-    parameters: None;
-    get: { parameters: None; responses: { 200: Json<components["schemas"]["Session"]>; default: Failure } };
-    post: {
-      parameters: None;
-      requestBody: Json<{ email: string; password: string; audience: "client" | "admin" }>;
-      responses: { 200: Json<components["schemas"]["Session"]>; default: Failure };
-    };
-    delete: { parameters: None; responses: { 204: { content?: never }; default: Failure } };
-  };
-  "/bff/v1/session/revoke-all": {
-    parameters: None;
-    post: { parameters: None; responses: { 204: { content?: never }; default: Failure } };
-  };
-  "/bff/v1/dashboard": {
-    parameters: None;
-    get: {
-      parameters: {
-        query: {
-          mode: "live" | "test";
-          range: "24h" | "7d" | "30d";
-          client_id?: string;
-          currency?: string;
+    "/bff/v1/assignments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
-      };
-      responses: { 200: Json<components["schemas"]["Dashboard"]>; default: Failure };
+        /**
+         * Assignments
+         * @description All assignments.
+         */
+        get: operations["assignments_bff_v1_assignments_get"];
+        put?: never;
+        /**
+         * Assign
+         * @description Let a client use a service.
+         */
+        post: operations["assign_bff_v1_assignments_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-  };
-  "/bff/v1/payments": {
-    parameters: None;
-    get: {
-      parameters: {
-        query: {
-          mode: "live" | "test";
-          client_id?: string;
-          status?: string;
-          service?: string;
-          from?: string;
-          to?: string;
-          min_minor?: number;
-          max_minor?: number;
-          q?: string;
-          sort?: string;
-          limit?: number;
-          cursor?: string;
+    "/bff/v1/assignments/{assignment_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
-      };
-      responses: { 200: Json<components["schemas"]["PaymentPage"]>; default: Failure };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Switch
+         * @description Switch an assignment on or off.
+         */
+        patch: operations["switch_bff_v1_assignments__assignment_id__patch"];
+        trace?: never;
     };
-  };
-  "/bff/v1/payments/{id}": {
-    parameters: None;
-    get: {
-      parameters: { path: { id: string } };
-      responses: { 200: Json<components["schemas"]["PaymentDetail"]>; default: Failure };
+    "/bff/v1/clients": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Clients
+         * @description All clients.
+         */
+        get: operations["clients_bff_v1_clients_get"];
+        put?: never;
+        /**
+         * Create Client
+         * @description Make a client.
+         */
+        post: operations["create_client_bff_v1_clients_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-  };
-  "/bff/v1/payments/{id}/trace": {
-    parameters: None;
-    get: {
-      parameters: { path: { id: string } };
-      responses: { 200: Json<components["schemas"]["Trace"]>; default: Failure };
+    "/bff/v1/clients/{client_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change Client
+         * @description Rename, activate or deactivate a client.
+         */
+        patch: operations["change_client_bff_v1_clients__client_id__patch"];
+        trace?: never;
     };
-  };
+    "/bff/v1/clients/{client_id}/credentials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Credentials
+         * @description A client's credentials, newest first.
+         */
+        get: operations["credentials_bff_v1_clients__client_id__credentials_get"];
+        put?: never;
+        /**
+         * Create
+         * @description Make a credential; its secret is in this answer and nowhere else.
+         */
+        post: operations["create_bff_v1_clients__client_id__credentials_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/clients/{client_id}/endpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Endpoints
+         * @description A client's webhook endpoints.
+         */
+        get: operations["endpoints_bff_v1_clients__client_id__endpoints_get"];
+        put?: never;
+        /**
+         * Create Endpoint
+         * @description Make a webhook endpoint; its secret is in this answer and nowhere else.
+         */
+        post: operations["create_endpoint_bff_v1_clients__client_id__endpoints_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/companies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Companies
+         * @description All companies.
+         */
+        get: operations["companies_bff_v1_companies_get"];
+        put?: never;
+        /**
+         * Create Company
+         * @description Make a company.
+         */
+        post: operations["create_company_bff_v1_companies_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/credentials/{credential_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke
+         * @description Revoke a credential.
+         */
+        delete: operations["revoke_bff_v1_credentials__credential_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/dashboard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Dashboard
+         * @description Figures of a window, with the latest payments.
+         */
+        get: operations["dashboard_bff_v1_dashboard_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Payments
+         * @description Payments, filtered and sorted, a page at a time.
+         */
+        get: operations["payments_bff_v1_payments_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payments/{payment_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Payment
+         * @description One payment with its attempts.
+         */
+        get: operations["payment_bff_v1_payments__payment_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payments/{payment_id}/trace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Trace
+         * @description What every service did for a payment, in order.
+         */
+        get: operations["trace_bff_v1_payments__payment_id__trace_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/services": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Services
+         * @description All services.
+         */
+        get: operations["services_bff_v1_services_get"];
+        put?: never;
+        /**
+         * Create Service
+         * @description Make a service.
+         */
+        post: operations["create_service_bff_v1_services_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/services/{service_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change Service
+         * @description Change a service; later payments see it, accepted ones don't.
+         */
+        patch: operations["change_service_bff_v1_services__service_id__patch"];
+        trace?: never;
+    };
+    "/bff/v1/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Current
+         * @description Who is signed in.
+         */
+        get: operations["current_bff_v1_session_get"];
+        put?: never;
+        /**
+         * Sign In
+         * @description Open a session: sets the cookie.
+         */
+        post: operations["sign_in_bff_v1_session_post"];
+        /**
+         * Sign Out
+         * @description End this session.
+         */
+        delete: operations["sign_out_bff_v1_session_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/session/revoke-all": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke All
+         * @description End every session of this person, at once.
+         */
+        post: operations["revoke_all_bff_v1_session_revoke_all_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream
+         * @description What changes, as it changes: topics `payment`, `metrics`, `payment:{id}`.
+         */
+        get: operations["stream_bff_v1_stream_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/trial-balance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Trial Balance
+         * @description The books: every account of a mode, and whether debits equal credits.
+         */
+        get: operations["trial_balance_bff_v1_trial_balance_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create User
+         * @description Make a person's login.
+         */
+        post: operations["create_user_bff_v1_users_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/healthz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Healthz
+         * @description The process and its database.
+         */
+        get: operations["healthz_healthz_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/messages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Messages
+         * @description Messages that are dead or wait for another try, newest first.
+         */
+        get: operations["messages_internal_v1_messages_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/messages/redrive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Redrive
+         * @description Try a dead message again under the same id, with a person's reason.
+         */
+        post: operations["redrive_internal_v1_messages_redrive_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/traces/{subject}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Trace
+         * @description The hops of a payment (or another subject) as this service saw them.
+         */
+        get: operations["trace_internal_v1_traces__subject__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics Page
+         * @description Prometheus text.
+         */
+        get: operations["metrics_page_metrics_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/readyz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Readyz
+         * @description Ready for traffic: migrations done, broker reached, consumers attached.
+         */
+        get: operations["readyz_readyz_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
+export type webhooks = Record<string, never>;
+export interface components {
+    schemas: {
+        /**
+         * AppIds
+         * @description App IDs wished for; generated where left out.
+         */
+        AppIds: {
+            /** Live */
+            live?: string | null;
+            /** Test */
+            test?: string | null;
+        };
+        /**
+         * AppV1
+         * @description An App ID of a client; a mode has exactly one.
+         */
+        AppV1: {
+            /** App Id */
+            app_id: string;
+            /** Mode */
+            mode: string;
+        };
+        /**
+         * Assignment
+         * @description An assignment.
+         */
+        Assignment: {
+            /** Active */
+            active: boolean;
+            /** Client Id */
+            client_id: string;
+            /** Id */
+            id: string;
+            /** Service Id */
+            service_id: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * Attempt
+         * @description One call to the provider.
+         */
+        Attempt: {
+            /** Ended At */
+            ended_at: string | null;
+            /** Http Status */
+            http_status: number | null;
+            /** Id */
+            id: string;
+            /** Number */
+            number: number;
+            /** Reason */
+            reason: string | null;
+            /** Result */
+            result: string | null;
+            /** Route */
+            route: string;
+            /** Started At */
+            started_at: string | null;
+            /** State */
+            state: string;
+        };
+        /**
+         * Client
+         * @description A client.
+         */
+        Client: {
+            /** Active */
+            active: boolean;
+            /** Apps */
+            apps: components["schemas"]["AppV1"][];
+            /** Company Id */
+            company_id: string;
+            /** Company Name */
+            company_name: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Currency */
+            currency: string;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Time Zone */
+            time_zone: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * ClientChange
+         * @description What to change, and the version that was read.
+         */
+        ClientChange: {
+            /** Active */
+            active?: boolean | null;
+            /** Name */
+            name?: string | null;
+            /** Version */
+            version: number;
+        };
+        /**
+         * Company
+         * @description A company.
+         */
+        Company: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * CreatedCredential
+         * @description The secret is shown this once and can't be read again.
+         */
+        CreatedCredential: {
+            /** Api Key */
+            api_key?: string | null;
+            /** App Id */
+            app_id: string;
+            /** Credential Id */
+            credential_id: string;
+            /** Kind */
+            kind: string;
+            /** Mode */
+            mode: string;
+            /** Password */
+            password?: string | null;
+            /** Username */
+            username?: string | null;
+        };
+        /**
+         * CreatedEndpoint
+         * @description The secret is shown this once.
+         */
+        CreatedEndpoint: {
+            /** Endpoint Id */
+            endpoint_id: string;
+            /** Secret */
+            secret: string;
+        };
+        /**
+         * CreatedUser
+         * @description The generated password is shown this once.
+         */
+        CreatedUser: {
+            /** Id */
+            id: string;
+            /** Password */
+            password: string | null;
+        };
+        /**
+         * Credential
+         * @description A credential as it may be seen: its user name or prefix, never its secret.
+         */
+        Credential: {
+            /** App Id */
+            app_id: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Expires At */
+            expires_at: string | null;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Lookup */
+            lookup: string;
+            /** Mode */
+            mode: string;
+            /** Revoked */
+            revoked: boolean;
+        };
+        /**
+         * Dashboard
+         * @description The dashboard of one window and currency.
+         */
+        Dashboard: {
+            /**
+             * As Of
+             * Format: date-time
+             */
+            as_of: string;
+            /** Currencies */
+            currencies: string[];
+            /** Currency */
+            currency: string | null;
+            /** Granularity */
+            granularity: string;
+            kpis: components["schemas"]["Kpis"];
+            /** Mode */
+            mode: string;
+            /** Range */
+            range: string;
+            /** Recent */
+            recent: components["schemas"]["PaymentRow"][];
+            /** Time Zone */
+            time_zone: string;
+            /** Volume */
+            volume: components["schemas"]["VolumePoint"][];
+        };
+        /**
+         * DeadLetter
+         * @description A message that no further attempt will be made on by itself.
+         */
+        DeadLetter: {
+            /** Attempts */
+            attempts: number;
+            /** Event Id */
+            event_id: string;
+            /** Next At */
+            next_at: string | null;
+            /** Queue */
+            queue: string;
+            /** Reason */
+            reason: string | null;
+            /**
+             * Received At
+             * Format: date-time
+             */
+            received_at: string;
+            /** State */
+            state: string;
+            /** Subject */
+            subject: string;
+            /** Type */
+            type: string;
+        };
+        /**
+         * Delivery
+         * @description A webhook to one endpoint.
+         */
+        Delivery: {
+            /** Attempts */
+            attempts: components["schemas"]["DeliveryAttempt"][];
+            /** Delivery Id */
+            delivery_id: string;
+            /** Endpoint Id */
+            endpoint_id: string;
+            /** Event Type */
+            event_type: string;
+            /** Next At */
+            next_at: string | null;
+            /** State */
+            state: string;
+            /** Url */
+            url: string;
+        };
+        /**
+         * DeliveryAttempt
+         * @description One attempt to deliver a webhook.
+         */
+        DeliveryAttempt: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Duration Ms */
+            duration_ms: number;
+            /** Error */
+            error: string | null;
+            /** Number */
+            number: number;
+            /** Status Code */
+            status_code: number | null;
+        };
+        /**
+         * Entry
+         * @description A journal entry of the payment.
+         */
+        Entry: {
+            /** Currency */
+            currency: string;
+            /** Entry Id */
+            entry_id: string;
+            /** Kind */
+            kind: string;
+            /**
+             * Posted At
+             * Format: date-time
+             */
+            posted_at: string;
+            /** Postings */
+            postings: components["schemas"]["Posting"][];
+        };
+        /**
+         * Explanation
+         * @description A payment's state in a cashier's words.
+         */
+        Explanation: {
+            /** Cause */
+            cause: string;
+            /** Headline */
+            headline: string;
+            /** Next Action */
+            next_action: string;
+        };
+        /**
+         * FieldDefinitionV1
+         * @description What a service wants in one field (f000…, f011… are client-defined).
+         */
+        FieldDefinitionV1: {
+            /** Code */
+            code: string;
+            /** Enum */
+            enum?: string[] | null;
+            /** Example */
+            example?: string | null;
+            /** Label */
+            label: string;
+            /**
+             * Mask
+             * @default false
+             */
+            mask: boolean;
+            /** Max Length */
+            max_length?: number | null;
+            /** Max Value */
+            max_value?: string | null;
+            /** Min Length */
+            min_length?: number | null;
+            /** Min Value */
+            min_value?: string | null;
+            /**
+             * Order
+             * @default 0
+             */
+            order: number;
+            /** Regex */
+            regex?: string | null;
+            /**
+             * Required
+             * @default true
+             */
+            required: boolean;
+            /**
+             * Type
+             * @default text
+             */
+            type: string;
+        };
+        /**
+         * Gap
+         * @description A service that could not be asked.
+         */
+        Gap: {
+            /** Detail */
+            detail: string;
+            /** Service */
+            service: string;
+        };
+        /** HTTPValidationError */
+        HTTPValidationError: {
+            /** Detail */
+            detail?: components["schemas"]["ValidationError"][];
+        };
+        /**
+         * Hop
+         * @description One step of a payment as this service saw it; `kind` says what sort of step.
+         */
+        Hop: {
+            /**
+             * Attempt
+             * @default 1
+             */
+            attempt: number;
+            /** Causation Id */
+            causation_id?: string | null;
+            /** Data */
+            data?: {
+                [key: string]: unknown;
+            } | null;
+            /** Detail */
+            detail?: string | null;
+            /** Event Id */
+            event_id?: string | null;
+            /** Handled At */
+            handled_at?: string | null;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Max Attempts */
+            max_attempts?: number | null;
+            /** Name */
+            name: string;
+            /** Next At */
+            next_at?: string | null;
+            /** Outcome */
+            outcome: string;
+            /** Published At */
+            published_at?: string | null;
+            /** Queue */
+            queue?: string | null;
+            /** Received At */
+            received_at?: string | null;
+            /** Service */
+            service: string;
+        };
+        /**
+         * Kpis
+         * @description The figures on the cards.
+         */
+        Kpis: {
+            /** Active Clients */
+            active_clients: number;
+            /** Active Services */
+            active_services: number;
+            /** Api Calls Today */
+            api_calls_today: number;
+            /** Failed */
+            failed: number;
+            /** Fees Minor */
+            fees_minor: number;
+            /** Net Minor */
+            net_minor: number;
+            /** Payments */
+            payments: number;
+            /** Payments Growth */
+            payments_growth: number | null;
+            /** Payments Today */
+            payments_today: number;
+            /** Processing */
+            processing: number;
+            /** Succeeded */
+            succeeded: number;
+            /** Success Rate */
+            success_rate: number | null;
+            /** Unknown */
+            unknown: number;
+            /** Volume Growth */
+            volume_growth: number | null;
+            /** Volume Minor */
+            volume_minor: number;
+        };
+        /**
+         * LimitsV1
+         * @description Limits of a service, minor units of its currency; null means none.
+         */
+        LimitsV1: {
+            /** Daily Minor */
+            daily_minor?: number | null;
+            /** Max Minor */
+            max_minor?: number | null;
+            /** Min Minor */
+            min_minor?: number | null;
+        };
+        /**
+         * Missing
+         * @description A service that should have been seen by now.
+         */
+        Missing: {
+            /** Service */
+            service: string;
+            /** Since Seconds */
+            since_seconds: number;
+            /** What */
+            what: string;
+        };
+        /**
+         * NewAssignment
+         * @description Let a client use a service.
+         */
+        NewAssignment: {
+            /** Client Id */
+            client_id: string;
+            /** Service Id */
+            service_id: string;
+        };
+        /**
+         * NewClient
+         * @description A client of a company, with an App ID for each mode.
+         */
+        NewClient: {
+            /**
+             * Answer Wait Seconds
+             * @default 30
+             */
+            answer_wait_seconds: number;
+            app_ids?: components["schemas"]["AppIds"];
+            /** Company Id */
+            company_id: string;
+            /**
+             * Currency
+             * @example RWF
+             */
+            currency: string;
+            /** Name */
+            name: string;
+            /**
+             * Time Zone
+             * @default UTC
+             * @example Africa/Kigali
+             */
+            time_zone: string;
+        };
+        /**
+         * NewCompany
+         * @description A legal owner of clients.
+         */
+        NewCompany: {
+            /** Name */
+            name: string;
+        };
+        /**
+         * NewCredential
+         * @description An API password or an API key for a mode.
+         */
+        NewCredential: {
+            /** Kind */
+            kind: string;
+            /** Mode */
+            mode: string;
+        };
+        /**
+         * NewEndpoint
+         * @description A webhook endpoint.
+         */
+        NewEndpoint: {
+            /** Event Types */
+            event_types?: string[];
+            /** Mode */
+            mode: string;
+            /** Url */
+            url: string;
+        };
+        /**
+         * NewService
+         * @description A service of a microservice.
+         */
+        NewService: {
+            /** Connector */
+            connector?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Currency
+             * @example RWF
+             */
+            currency: string;
+            /** Fields */
+            fields?: components["schemas"]["FieldDefinitionV1"][];
+            limits?: components["schemas"]["LimitsV1"];
+            /**
+             * Microservice
+             * @example mtnmomorwa
+             */
+            microservice: string;
+            /**
+             * Name
+             * @example collection
+             */
+            name: string;
+            /**
+             * Payer Window Seconds
+             * @default 900
+             */
+            payer_window_seconds: number;
+            /**
+             * Provider Timeout Seconds
+             * @default 10
+             */
+            provider_timeout_seconds: number;
+            /** Routes */
+            routes: string[];
+            /** Title */
+            title: string;
+            /** Urls */
+            urls: {
+                [key: string]: string;
+            };
+        };
+        /**
+         * NewUser
+         * @description A person; a password is generated where none is given.
+         */
+        NewUser: {
+            /** Audience */
+            audience: string;
+            /** Company Id */
+            company_id?: string | null;
+            /** Email */
+            email: string;
+            /** Name */
+            name: string;
+            /** Password */
+            password?: string | null;
+            /**
+             * Role
+             * @default owner
+             */
+            role: string;
+        };
+        /**
+         * Payment
+         * @description A payment with its attempts.
+         */
+        Payment: {
+            /**
+             * Accepted At
+             * Format: date-time
+             */
+            accepted_at: string;
+            /** Amount Minor */
+            amount_minor: number;
+            /** App Id */
+            app_id: string;
+            /** Attempts */
+            attempts: components["schemas"]["Attempt"][];
+            /** Client Id */
+            client_id: string;
+            /** Client Name */
+            client_name: string;
+            /** Currency */
+            currency: string;
+            /** Customer Id */
+            customer_id?: string | null;
+            /** Fee Minor */
+            fee_minor?: number | null;
+            /** Id */
+            id: string;
+            /** Late */
+            late: boolean;
+            /** Metadata */
+            metadata: {
+                [key: string]: unknown;
+            };
+            /** Mode */
+            mode: string;
+            /** Net Minor */
+            net_minor?: number | null;
+            /** Product Name */
+            product_name?: string | null;
+            /** Provider Reference */
+            provider_reference?: string | null;
+            /** Reason Code */
+            reason_code?: string | null;
+            /** Reason Message */
+            reason_message?: string | null;
+            /** Reference */
+            reference: string;
+            /** Route */
+            route: string;
+            /** Service */
+            service: string;
+            /** Status */
+            status: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * PaymentPage
+         * @description A page of payments.
+         */
+        PaymentPage: {
+            /** Items */
+            items: components["schemas"]["PaymentRow"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+            summary: components["schemas"]["Summary"];
+        };
+        /**
+         * PaymentRow
+         * @description A payment in a list.
+         */
+        PaymentRow: {
+            /**
+             * Accepted At
+             * Format: date-time
+             */
+            accepted_at: string;
+            /** Amount Minor */
+            amount_minor: number;
+            /** App Id */
+            app_id: string;
+            /** Client Id */
+            client_id: string;
+            /** Client Name */
+            client_name: string;
+            /** Currency */
+            currency: string;
+            /** Customer Id */
+            customer_id?: string | null;
+            /** Fee Minor */
+            fee_minor?: number | null;
+            /** Id */
+            id: string;
+            /** Late */
+            late: boolean;
+            /** Mode */
+            mode: string;
+            /** Net Minor */
+            net_minor?: number | null;
+            /** Product Name */
+            product_name?: string | null;
+            /** Provider Reference */
+            provider_reference?: string | null;
+            /** Reason Code */
+            reason_code?: string | null;
+            /** Reason Message */
+            reason_message?: string | null;
+            /** Reference */
+            reference: string;
+            /** Route */
+            route: string;
+            /** Service */
+            service: string;
+            /** Status */
+            status: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * PaymentTrace
+         * @description A payment's way through the house.
+         */
+        PaymentTrace: {
+            /**
+             * As Of
+             * Format: date-time
+             */
+            as_of: string;
+            /** Deliveries */
+            deliveries: components["schemas"]["Delivery"][];
+            /** Entries */
+            entries: components["schemas"]["Entry"][];
+            explanation: components["schemas"]["Explanation"];
+            /** Hops */
+            hops: components["schemas"]["Hop"][];
+            /** Missing */
+            missing: components["schemas"]["Missing"][];
+            payment: components["schemas"]["PaymentRow"];
+            /** Unavailable */
+            unavailable: components["schemas"]["Gap"][];
+        };
+        /**
+         * Posting
+         * @description One side of an entry.
+         */
+        Posting: {
+            /** Account */
+            account: string;
+            /** Amount Minor */
+            amount_minor: number;
+        };
+        /**
+         * Redrive
+         * @description Why a message is tried again; kept with it.
+         */
+        Redrive: {
+            /** Event Id */
+            event_id: string;
+            /** Queue */
+            queue: string;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * ServiceChange
+         * @description What to change of a service, and the version that was read.
+         */
+        ServiceChange: {
+            /** Active */
+            active?: boolean | null;
+            /** Connector */
+            connector?: {
+                [key: string]: unknown;
+            } | null;
+            /** Fields */
+            fields?: components["schemas"]["FieldDefinitionV1"][] | null;
+            limits?: components["schemas"]["LimitsV1"] | null;
+            /** Payer Window Seconds */
+            payer_window_seconds?: number | null;
+            /** Provider Timeout Seconds */
+            provider_timeout_seconds?: number | null;
+            /** Title */
+            title?: string | null;
+            /** Urls */
+            urls?: {
+                [key: string]: string;
+            } | null;
+            /** Version */
+            version: number;
+        };
+        /**
+         * ServiceOut
+         * @description A service as it is.
+         */
+        ServiceOut: {
+            /** Active */
+            active: boolean;
+            /** Connector */
+            connector?: {
+                [key: string]: unknown;
+            };
+            /** Currency */
+            currency: string;
+            /**
+             * Deleted
+             * @default false
+             */
+            deleted: boolean;
+            /** Fields */
+            fields?: components["schemas"]["FieldDefinitionV1"][];
+            /** Id */
+            id: string;
+            limits?: components["schemas"]["LimitsV1"];
+            /** Microservice */
+            microservice: string;
+            /** Name */
+            name: string;
+            /**
+             * Payer Window Seconds
+             * @default 900
+             */
+            payer_window_seconds: number;
+            /**
+             * Provider Timeout Seconds
+             * @default 10
+             */
+            provider_timeout_seconds: number;
+            /** Routes */
+            routes: string[];
+            /** Service Id */
+            service_id: string;
+            /** Title */
+            title: string;
+            /** Urls */
+            urls: {
+                [key: string]: string;
+            };
+            /** Version */
+            version: number;
+        };
+        /**
+         * Session
+         * @description A session; changes must carry `csrf_token` in the header X-CSRF-Token.
+         */
+        Session: {
+            /** Apps */
+            apps: components["schemas"]["SessionApp"][];
+            /** Csrf Token */
+            csrf_token: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            user: components["schemas"]["SessionUser"];
+        };
+        /**
+         * SessionApp
+         * @description A client in one mode that this person may look at.
+         */
+        SessionApp: {
+            /** App Id */
+            app_id: string;
+            /** Client Id */
+            client_id: string;
+            /** Client Name */
+            client_name: string;
+            /** Company Name */
+            company_name: string;
+            /** Currency */
+            currency: string;
+            /** Mode */
+            mode: string;
+        };
+        /**
+         * SessionUser
+         * @description Who is signed in.
+         */
+        SessionUser: {
+            /** Audience */
+            audience: string;
+            /** Client Id */
+            client_id: string | null;
+            /** Company Id */
+            company_id: string | null;
+            /** Email */
+            email: string;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Role */
+            role: string;
+        };
+        /**
+         * SignIn
+         * @description A login; client users and the operator's admins are separate audiences.
+         */
+        SignIn: {
+            /**
+             * Audience
+             * @example client
+             */
+            audience: string;
+            /**
+             * Email
+             * @example owner@akaliza.example
+             */
+            email: string;
+            /**
+             * Password
+             * @example a long one
+             */
+            password: string;
+        };
+        /**
+         * Summary
+         * @description Figures of the whole filtered set.
+         */
+        Summary: {
+            /** Count */
+            count: number;
+            /** Count Is Exact */
+            count_is_exact: boolean;
+            /** Currency */
+            currency: string | null;
+            /** Succeeded */
+            succeeded: number;
+            /** Volume Minor */
+            volume_minor: number;
+        };
+        /**
+         * Switch
+         * @description On or off, and the version that was read.
+         */
+        Switch: {
+            /** Active */
+            active: boolean;
+            /** Version */
+            version: number;
+        };
+        /**
+         * Trace
+         * @description The hops of one subject in one service.
+         */
+        Trace: {
+            /** Hops */
+            hops: components["schemas"]["Hop"][];
+            /** Service */
+            service: string;
+        };
+        /** ValidationError */
+        ValidationError: {
+            /** Context */
+            ctx?: Record<string, never>;
+            /** Input */
+            input?: unknown;
+            /** Location */
+            loc: (string | number)[];
+            /** Message */
+            msg: string;
+            /** Error Type */
+            type: string;
+        };
+        /**
+         * VolumePoint
+         * @description One hour or day of the chart.
+         */
+        VolumePoint: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Failed */
+            failed: number;
+            /** Payments */
+            payments: number;
+            /** Succeeded */
+            succeeded: number;
+            /** Unknown */
+            unknown: number;
+            /** Volume Minor */
+            volume_minor: number;
+        };
+    };
+    responses: never;
+    parameters: never;
+    requestBodies: never;
+    headers: never;
+    pathItems: never;
+}
+export type $defs = Record<string, never>;
+export interface operations {
+    assignments_bff_v1_assignments_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Assignment"][];
+                };
+            };
+        };
+    };
+    assign_bff_v1_assignments_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewAssignment"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: string;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    switch_bff_v1_assignments__assignment_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                assignment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Switch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Assignment"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    clients_bff_v1_clients_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Client"][];
+                };
+            };
+        };
+    };
+    create_client_bff_v1_clients_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewClient"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Client"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_client_bff_v1_clients__client_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                client_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClientChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Client"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    credentials_bff_v1_clients__client_id__credentials_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                client_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Credential"][];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_bff_v1_clients__client_id__credentials_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                client_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewCredential"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedCredential"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    endpoints_bff_v1_clients__client_id__endpoints_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                client_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    }[];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_endpoint_bff_v1_clients__client_id__endpoints_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                client_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewEndpoint"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedEndpoint"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    companies_bff_v1_companies_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Company"][];
+                };
+            };
+        };
+    };
+    create_company_bff_v1_companies_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewCompany"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Company"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    revoke_bff_v1_credentials__credential_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                credential_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    dashboard_bff_v1_dashboard_get: {
+        parameters: {
+            query: {
+                mode: string;
+                range?: string;
+                client_id?: string | null;
+                currency?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dashboard"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    payments_bff_v1_payments_get: {
+        parameters: {
+            query: {
+                mode: string;
+                client_id?: string | null;
+                status?: string | null;
+                service?: string | null;
+                q?: string | null;
+                sort?: string | null;
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PaymentPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    payment_bff_v1_payments__payment_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                payment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Payment"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    trace_bff_v1_payments__payment_id__trace_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                payment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PaymentTrace"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    services_bff_v1_services_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceOut"][];
+                };
+            };
+        };
+    };
+    create_service_bff_v1_services_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewService"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_service_bff_v1_services__service_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                service_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ServiceChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    current_bff_v1_session_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+        };
+    };
+    sign_in_bff_v1_session_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    sign_out_bff_v1_session_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    revoke_all_bff_v1_session_revoke_all_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    stream_bff_v1_stream_get: {
+        parameters: {
+            query?: {
+                topics?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    trial_balance_bff_v1_trial_balance_get: {
+        parameters: {
+            query: {
+                mode: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_user_bff_v1_users_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewUser"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedUser"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    healthz_healthz_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+        };
+    };
+    messages_internal_v1_messages_get: {
+        parameters: {
+            query?: {
+                subject?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetter"][];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    redrive_internal_v1_messages_redrive_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Redrive"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: string;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    trace_internal_v1_traces__subject__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                subject: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Trace"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    metrics_page_metrics_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+        };
+    };
+    readyz_readyz_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+        };
+    };
 }

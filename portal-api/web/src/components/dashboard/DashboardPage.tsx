@@ -17,7 +17,7 @@ import { Checklist } from "./Checklist";
 import classes from "./Dashboard.module.css";
 import { Figures, FiguresSkeleton } from "./Figures";
 import { Outcomes } from "./Outcomes";
-import { type DashboardSearch, RANGES } from "./search";
+import { type DashboardSearch, inCurrency, RANGES } from "./search";
 import { VolumeCard } from "./VolumeCard";
 
 // Payments can arrive many a second; the figures need not move faster than a person reads.
@@ -81,8 +81,9 @@ function DashboardSkeleton() {
   );
 }
 
-function Content({ data }: { readonly data: Dashboard }) {
-  const { audience } = usePortal();
+function Content({ data: answer }: { readonly data: Dashboard }) {
+  const { audience, apps } = usePortal();
+  const data = inCurrency(answer, apps[0]?.currency);
   const empty = data.kpis.payments === 0 && data.recent.length === 0;
   return (
     <div className={classes.page}>

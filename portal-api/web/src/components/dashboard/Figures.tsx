@@ -2,10 +2,10 @@
 import { Skeleton } from "@mantine/core";
 import { IconMinus, IconTrendingDown, IconTrendingUp } from "@tabler/icons-react";
 import type { ReactNode } from "react";
-import type { Audience, Dashboard } from "../../api/model";
+import type { Audience } from "../../api/model";
 import { Money } from "../money/Money";
 import classes from "./Dashboard.module.css";
-import { RANGES } from "./search";
+import { type Figured, RANGES } from "./search";
 
 function Change({ ratio }: { readonly ratio: number | null }) {
   if (ratio === null) return <span className={classes.change}>No earlier period to compare</span>;
@@ -40,7 +40,7 @@ function Figure({ label, value, children }: FigureProps) {
 const count = (value: number) => value.toLocaleString();
 
 interface Props {
-  readonly data: Dashboard;
+  readonly data: Figured;
   readonly audience: Audience;
 }
 

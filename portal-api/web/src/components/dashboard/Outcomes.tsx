@@ -1,16 +1,16 @@
 /** How the period's payments ended, and what of their volume stays after fees. */
 import { Link } from "@tanstack/react-router";
-import type { Dashboard } from "../../api/model";
 import { Money } from "../money/Money";
 import { meaningOf } from "../payment/status";
 import { TRANSACTIONS } from "../shell/navigation";
 import { usePortal } from "../shell/portal";
 import { Card } from "../states/Card";
 import classes from "./Dashboard.module.css";
+import type { Figured } from "./search";
 
 const OUTCOMES = ["succeeded", "failed", "processing", "unknown"] as const;
 
-export function Outcomes({ data }: { readonly data: Dashboard }) {
+export function Outcomes({ data }: { readonly data: Figured }) {
   const { audience } = usePortal();
   const { kpis, currency } = data;
   const total = Math.max(1, kpis.payments);

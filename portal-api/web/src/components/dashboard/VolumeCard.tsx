@@ -8,6 +8,7 @@ import { SERIES } from "../chart/series";
 import { formatMoney } from "../money/money";
 import { TRANSACTIONS } from "../shell/navigation";
 import { usePortal } from "../shell/portal";
+import type { Figured } from "./search";
 
 const VolumePlot = lazy(() => import("../chart/VolumePlot"));
 const HOUR_MS = 3_600_000;
@@ -40,7 +41,7 @@ function spanOf(point: VolumePoint, granularity: Dashboard["granularity"]) {
   return { from: from.toISOString(), to: to.toISOString() };
 }
 
-function Legend({ data }: { readonly data: Dashboard }) {
+function Legend({ data }: { readonly data: Figured }) {
   const present = SERIES.filter(({ value }) => data.volume.some((point) => value(point) > 0));
   return present.map(({ key, label, swatch, stroke }) => (
     <span key={key}>
@@ -50,7 +51,7 @@ function Legend({ data }: { readonly data: Dashboard }) {
   ));
 }
 
-export function VolumeCard({ data }: { readonly data: Dashboard }) {
+export function VolumeCard({ data }: { readonly data: Figured }) {
   const { audience } = usePortal();
   const navigate = useNavigate();
   const [measure, setMeasure] = useState<"payments" | "amount">("payments");

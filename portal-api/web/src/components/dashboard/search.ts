@@ -1,10 +1,20 @@
 /** What of the dashboard stands in the URL. */
-import type { DashboardRange } from "../../api/model";
+import type { Dashboard, DashboardRange } from "../../api/model";
 
 export interface DashboardSearch {
   /** Absent means 7 days. */
   readonly range?: DashboardRange;
   readonly currency?: string;
+}
+
+/** The figures with a currency to show them in, also where nothing has been paid yet. */
+export type Figured = Dashboard & { readonly currency: string };
+
+// ISO 4217: no currency is involved.
+const NO_CURRENCY = "XXX";
+
+export function inCurrency(data: Dashboard, fallback: string | undefined): Figured {
+  return { ...data, currency: data.currency ?? fallback ?? NO_CURRENCY };
 }
 
 export const RANGES: readonly { value: DashboardRange; label: string; words: string }[] = [

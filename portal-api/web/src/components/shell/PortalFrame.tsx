@@ -19,7 +19,7 @@ function WrongPortal({
   readonly session: Session;
   readonly audience: Audience;
 }) {
-  const own = session.user.audience;
+  const own: Audience = session.user.audience === "admin" ? "admin" : "client";
   return (
     <main className={classes.alone}>
       <EmptyState

@@ -14,9 +14,9 @@ import type { Hop } from "../../api/model";
 import { formatClockMillis, formatDuration, formatOffset } from "../time/time";
 import classes from "./HopList.module.css";
 import { laneOf, spanOf } from "./layout";
-import { attemptWords, kindWord, OUTCOME, serviceWord } from "./outcomes";
+import { attemptWords, kindWord, outcomeOf, serviceWord } from "./outcomes";
 
-const ICONS: Record<Hop["outcome"], typeof IconCheck> = {
+const ICONS: Record<string, typeof IconCheck> = {
   ok: IconCheck,
   pending: IconClock,
   retry: IconRefresh,
@@ -51,8 +51,8 @@ interface ItemProps {
 }
 
 function Item({ hop, startMs, nowMs, chosen }: ItemProps) {
-  const Icon = ICONS[hop.outcome];
-  const { word, tone } = OUTCOME[hop.outcome];
+  const Icon = ICONS[hop.outcome] ?? IconQuestionMark;
+  const { word, tone } = outcomeOf(hop.outcome);
   const at = hop.received_at ?? hop.published_at ?? hop.handled_at;
   const attempt = attemptWords(hop, nowMs);
   const link = `${location.origin}${location.pathname}${location.search}#${anchorOf(hop.id)}`;

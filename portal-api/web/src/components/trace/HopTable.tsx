@@ -2,7 +2,7 @@
 import type { Hop } from "../../api/model";
 import { formatClockMillis, formatDuration } from "../time/time";
 import { laneOf, spanOf } from "./layout";
-import { attemptWords, OUTCOME, serviceWord } from "./outcomes";
+import { attemptWords, outcomeOf, serviceWord } from "./outcomes";
 import classes from "./Trace.module.css";
 
 interface Props {
@@ -46,7 +46,7 @@ export function HopTable({ hops, nowMs }: Props) {
               <tr key={hop.id}>
                 <td>{serviceWord(laneOf(hop))}</td>
                 <td>{hop.name}</td>
-                <td>{OUTCOME[hop.outcome].word}</td>
+                <td>{outcomeOf(hop.outcome).word}</td>
                 <td>{attemptWords(hop, nowMs) ?? hop.attempt}</td>
                 <td>{clock(hop.published_at)}</td>
                 <td>{clock(hop.received_at)}</td>

@@ -5,7 +5,7 @@ import type { Hop } from "../../api/model";
 import { formatDuration } from "../time/time";
 import classes from "./Lanes.module.css";
 import { type Bar, layoutTrace, type ScaleKind } from "./layout";
-import { OUTCOME } from "./outcomes";
+import { outcomeOf } from "./outcomes";
 
 const percent = (fraction: number) => `${(fraction * 100).toFixed(3)}%`;
 const LINE_PX = 22;
@@ -22,7 +22,7 @@ function HopBar({ bar, chosen, onChoose }: BarProps) {
   const waited = span.taken - span.start;
   const worked = span.end - span.taken;
   const words = [
-    `${span.hop.name}: ${OUTCOME[span.hop.outcome].word}`,
+    `${span.hop.name}: ${outcomeOf(span.hop.outcome).word}`,
     waited > 0 ? `waited ${formatDuration(waited)}` : "",
     worked > 0 ? `took ${formatDuration(worked)}` : "",
   ];
@@ -31,7 +31,7 @@ function HopBar({ bar, chosen, onChoose }: BarProps) {
       type="button"
       tabIndex={-1}
       className={classes.bar}
-      data-tone={OUTCOME[span.hop.outcome].tone}
+      data-tone={outcomeOf(span.hop.outcome).tone}
       data-external={span.external}
       data-open={span.open}
       data-chosen={chosen}

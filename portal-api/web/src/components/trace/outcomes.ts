@@ -1,9 +1,8 @@
 /** What a hop is and how it went, in words. Pure. */
-import type { Hop } from "../../api/model";
 import type { Tone } from "../payment/status";
 import { formatDuration } from "../time/time";
 
-export const OUTCOME: Readonly<Record<Hop["outcome"], { word: string; tone: Tone }>> = {
+const OUTCOMES: Readonly<Record<string, { word: string; tone: Tone }>> = {
   ok: { word: "Done", tone: "success" },
   pending: { word: "In progress", tone: "pending" },
   retry: { word: "Will retry", tone: "pending" },
@@ -12,7 +11,11 @@ export const OUTCOME: Readonly<Record<Hop["outcome"], { word: string; tone: Tone
   unknown: { word: "Outcome unknown", tone: "pending" },
 };
 
-const KIND: Readonly<Record<Hop["kind"], string>> = {
+/** An outcome this page has not heard of is shown by its own name. */
+export const outcomeOf = (outcome: string): { word: string; tone: Tone } =>
+  OUTCOMES[outcome] ?? { word: outcome, tone: "neutral" };
+
+const KIND: Readonly<Record<string, string>> = {
   http: "API request",
   message: "Message",
   provider_call: "Provider call",
@@ -21,7 +24,7 @@ const KIND: Readonly<Record<Hop["kind"], string>> = {
   delivery: "Webhook delivery",
 };
 
-export const kindWord = (kind: Hop["kind"]): string => KIND[kind] ?? kind;
+export const kindWord = (kind: string): string => KIND[kind] ?? kind;
 
 const SERVICE: Readonly<Record<string, string>> = {
   api: "API",
