@@ -7,7 +7,7 @@ revision = "0001"
 down_revision = None
 
 TENANT = """(current_setting('mospay.operator', true) = 'on'
-    or (client_id = current_setting('mospay.client_id', true)
+    or (client_id = nullif(current_setting('mospay.client_id', true), '')
         and current_setting('mospay.mode', true) in (mode, '')))"""
 
 # A payment's month is the one written in its id (UUIDv7), so every message about it, whatever it
@@ -31,35 +31,33 @@ FACTS = [
         customer_id text collate "C", product_id text, product_name text, metadata jsonb,
         fee_minor bigint, net_minor bigint, entry_ids text[] not null default '{}',
         recorded_at timestamptz not null default clock_timestamp(),
-        primary key (accepted_month, payment_id),
+        primary key (payment_id, accepted_month),
         check (status is null or (changed_at is not null and accepted_at is not null
             and app_id is not null and service_id is not null and service is not null
             and route is not null and reference is not null)),
         check ((status is null) = (version < 0)))
         partition by range (accepted_month)""",
     "create table payment_facts_default partition of payment_facts default",
-    # a client's list in its usual order, and the operator's
-    """create index payment_facts_client
-        on payment_facts (client_id, mode, accepted_at, payment_id)""",
-    "create index payment_facts_all on payment_facts (mode, accepted_at, payment_id)",
-    # a client's list in the other orders, which are its filters as well
-    """create index payment_facts_client_status
-        on payment_facts (client_id, mode, status, accepted_at, payment_id)""",
-    """create index payment_facts_client_service
-        on payment_facts (client_id, mode, service, accepted_at, payment_id)""",
-    """create index payment_facts_client_amount
-        on payment_facts (client_id, mode, amount_minor, payment_id)""",
-    # what an operator looks for: whatever did not simply succeed
-    """create index payment_facts_trouble
-        on payment_facts (mode, status, accepted_at, payment_id) where status <> 'succeeded'""",
+    # every order of a list, for one client and for all of them
+    *[
+        f"create index payment_facts_{scope}_{order} on payment_facts ({columns})"
+        for scope, key in (("client", "client_id, mode"), ("all", "mode"))
+        for order, columns in (
+            ("time", f"{key}, accepted_at, payment_id"),
+            ("amount", f"{key}, amount_minor, payment_id"),
+            ("status", f"{key}, status, accepted_at, payment_id"),
+            ("service", f"{key}, service, accepted_at, payment_id"),
+        )
+    ],
     "create index payment_facts_reference on payment_facts (reference)",
     """create index payment_facts_customer on payment_facts (customer_id)
         where customer_id is not null""",
 ]
 
 
-# One shape, two grains. Sums are numeric: a day of absurd amounts must not overflow its row and
-# so keep every later payment of that day out.
+# One shape, two grains. Each client has its rows, and client_id '' those of all clients together:
+# an operator's figures read as few rows as a client's. Sums are numeric: a day of absurd amounts
+# must not overflow its row and so keep every later payment of that day out.
 def rollup(name: str) -> list[str]:
     """Return the statements of a rollup table."""
     return [
@@ -77,7 +75,6 @@ def rollup(name: str) -> list[str]:
             volume_minor numeric not null, fees_minor numeric not null, net_minor numeric not null,
             primary key (client_id, mode, bucket_at, currency, service_id, service))
             with (fillfactor = 70)""",
-        f"create index {name}_all on {name} (mode, bucket_at)",
     ]
 
 
@@ -120,7 +117,9 @@ PARTITIONS = [
     declare name text := parent || '_' || suffix; moved text := parent || '_default';
     begin
         if to_regclass(name) is not null then return false; end if;
-        execute format('create table %I (like %I including all)', name, parent);
+        -- room on each page for the row's next version
+        execute format('create table %I (like %I including all) with (fillfactor = 80)', name,
+                       parent);
         execute format('lock table %I in access exclusive mode', moved);
         execute format('with taken as (delete from %1$I where %2$I >= %4$L and %2$I < %5$L
             returning *) insert into %3$I select * from taken', moved, key, name, first, beyond);

@@ -7,13 +7,14 @@ from mospay_shared.chassis.service import Service
 
 SUMS = ("payments", *STATUSES, "volume_minor", "fees_minor", "net_minor")
 _KEY = "client_id, mode, currency, service_id, service"
+_ALL = f"case when $1 = '' then '' else client_id end as {_KEY}"  # all clients as one: ''
 _TRUTH = f"""
-select {_KEY}, date_trunc($2, accepted_at, 'UTC') as bucket_at, count(*) as payments,
+select {_ALL}, date_trunc($2, accepted_at, 'UTC') as bucket_at, count(*) as payments,
     {", ".join(f"count(*) filter (where status = '{s}') as {s}" for s in STATUSES)},
     coalesce(sum(amount_minor) filter (where status = 'succeeded'), 0) as volume_minor,
     coalesce(sum(fee_minor), 0) as fees_minor, coalesce(sum(net_minor), 0) as net_minor
-from payment_facts where client_id = $1 and status is not null
-group by {_KEY}, bucket_at order by {_KEY}, bucket_at"""
+from payment_facts where $1 in (client_id, '') and status is not null
+group by 1, 2, 3, 4, 5, 6 order by 1, 2, 3, 4, 5, 6"""
 _FACT = """
 select to_jsonb(f) - 'recorded_at' as fact from payment_facts f
 where client_id = $1 order by payment_id"""

@@ -66,6 +66,22 @@ async def test_request_role_may_only_read_what_routes_show(
             await tx.run(statement)
 
 
+async def test_rollups_of_all_clients_are_the_sum_of_all_facts_and_the_operators_alone(
+    service: Service,
+) -> None:
+    done = payment(status="succeeded", version=2)
+    other = payment(service_id="svc_9", currency="USD")
+    await tell(service, [other, done, entry(done), later(other, "failed", 3)])
+    await assert_rollups_are_true(service, "")
+    for table in ("payment_rollups_hourly", "payment_rollups_daily"):
+        count = f"select count(*) from {table} where client_id = ''"
+        for settings in ({}, {"client_id": done.client_id}, {"customer_id": "cus_1"}):
+            async with service.database.request(**settings) as tx:
+                assert await tx.value(count) == 0
+        async with service.database.request(operator=True) as tx:
+            assert await tx.value(count) > 0
+
+
 async def test_worker_role_owns_nothing(service: Service) -> None:
     for statement in ("drop table payment_facts", "alter table payment_facts add column x int"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -1,8 +1,9 @@
 """Facts of payments, and the rollups that move with them in the same transaction.
 
 Order of locks, the same for every writer: facts by (month, id), then hourly, then daily rollups by
-their key. A change is a delta: what the old state of a fact counted is taken away, what the new
-one counts is added, so rollups are always the exact group-by of the facts.
+their key, those of all clients together (client_id '') last. A change is a delta: what the old
+state of a fact counted is taken away, what the new one counts is added, so rollups are always the
+exact group-by of the facts.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -76,13 +77,16 @@ _COUNTED = (
 
 
 def _apply_to(table: str, grain: str) -> str:
-    """Return the statement that adds `delta` to one rollup, row by row in the order of its key."""
+    """Return the statement that adds `delta` to one rollup, row by row in the order of its key.
+
+    Rows of all clients together come last: everyone needs them, so they are held shortest.
+    """
     totals = ", ".join(f"coalesce(sum(d.{name}), 0)" for name in _SUMS)
     return f"""
 insert into {table} as r ({_KEY}, {", ".join(_SUMS)})
 select d.client_id, d.mode, date_trunc('{grain}', d.hour_at, 'UTC'), d.currency, d.service_id,
        d.service, {totals}
-from delta d group by 1, 2, 3, 4, 5, 6 order by 1, 2, 3, 4, 5, 6
+from delta d group by 1, 2, 3, 4, 5, 6 order by d.client_id = '', 1, 2, 3, 4, 5, 6
 on conflict ({_KEY}) do update set {_ADDED}"""
 
 
@@ -90,13 +94,16 @@ on conflict ({_KEY}) do update set {_ADDED}"""
 _DELTA = f"""
 delta as materialized (
     select * from (
-        select d.client_id, d.mode, d.currency, date_trunc('hour', d.accepted_at, 'UTC') as hour_at,
-               d.service_id, d.service, sum(d.sign) as payments, {_COUNTS},
+        select coalesce(d.client_id, '') as client_id, d.mode, d.currency, d.hour_at, d.service_id,
+               d.service, sum(d.sign) as payments, {_COUNTS},
                sum(d.sign * d.amount_minor::numeric) filter (where d.status = 'succeeded')
                    as volume_minor,
                sum(d.sign * d.fee_minor::numeric) as fees_minor,
                sum(d.sign * d.net_minor::numeric) as net_minor
-        from moves d group by 1, 2, 3, 4, 5, 6) as summed
+        from (select *, date_trunc('hour', accepted_at, 'UTC') as hour_at from moves) d
+        group by grouping sets (
+            (d.client_id, d.mode, d.currency, d.hour_at, d.service_id, d.service),
+            (d.mode, d.currency, d.hour_at, d.service_id, d.service))) as summed
     where row({", ".join(f"coalesce({name}, 0)" for name in _SUMS)})
         is distinct from row({", ".join("0" for _ in _SUMS)})),
 hourly as ({_apply_to("payment_rollups_hourly", "hour")})

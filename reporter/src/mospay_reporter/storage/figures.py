@@ -9,7 +9,6 @@ from mospay_reporter.domain.facts import EPOCH, STATUSES
 from mospay_reporter.domain.periods import Piece
 
 _SUMS = ("payments", *STATUSES, "volume_minor", "fees_minor", "net_minor")
-_ROLLED = ", ".join(f"r.{name}" for name in _SUMS)
 _ROWS = ", ".join(
     [
         "1 as payments",
@@ -40,27 +39,31 @@ def none(span: int, currency: str) -> Figures:
 
 
 def _statement(*, client: bool, services: bool) -> str:
-    """Compose the statement: a condition that is not asked for is left out, so indexes serve."""
+    """Compose the statement: a condition that is not asked for is left out, so indexes serve.
+
+    Rollups have rows of all clients together under client_id ''; rows of payments don't.
+    """
+    sums = ", ".join(f"sum({name}) as {name}" for name in _SUMS)
     scope = "r.mode = $5"
-    if client:
-        scope += " and r.client_id = $6"
     if services:
-        scope += f" and r.service = any(${7 if client else 6}::text[])"
+        scope += " and r.service = any($7::text[])"
     parts = [
-        f"""select s.span, r.currency, {_ROLLED} from spans s join {table} r
-            on r.bucket_at >= s.since and r.bucket_at < s.until and {scope}
-            where s.grain = '{grain}'"""
+        f"""select s.span, r.currency, {sums} from spans s join {table} r
+            on r.client_id = $6 and r.bucket_at >= s.since and r.bucket_at < s.until and {scope}
+            where s.grain = '{grain}' group by 1, 2"""
         for grain, table in (("day", "payment_rollups_daily"), ("hour", "payment_rollups_hourly"))
     ]
+    if client:
+        scope += " and r.client_id = $6"
     parts.append(
-        f"""select s.span, r.currency, {_ROWS} from spans s join payment_facts r
-            on r.accepted_at >= s.since and r.accepted_at < s.until and {scope}
-            and r.status is not null
-            and (r.accepted_month between s.first_month and s.last_month
-                 or r.accepted_month = '{EPOCH}')
-            where s.grain = 'row'"""
+        f"""select r.span, r.currency, {sums} from (
+                select s.span, r.currency, {_ROWS} from spans s join payment_facts r
+                on r.accepted_at >= s.since and r.accepted_at < s.until and {scope}
+                and r.status is not null
+                and (r.accepted_month between s.first_month and s.last_month
+                     or r.accepted_month = '{EPOCH}')
+                where s.grain = 'row') r group by 1, 2"""
     )
-    sums = ", ".join(f"sum({name}) as {name}" for name in _SUMS)
     return f"""
 with spans as materialized (
     select *, date_trunc('month', since - interval '1 day')::date as first_month,
@@ -79,16 +82,15 @@ async def payments(
     services: Sequence[str] = (),
 ) -> list[Figures]:
     """Return the figures of every span and currency that has any payments."""
-    scope = [client_id] if client_id is not None else []
     names = [list(services)] if services else []
     rows = await tx.fetch(
-        _statement(client=bool(scope), services=bool(names)),
+        _statement(client=client_id is not None, services=bool(names)),
         [p.span for p in pieces],
         [p.grain for p in pieces],
         [p.since for p in pieces],
         [p.until for p in pieces],
         mode,
-        *scope,
+        client_id or "",
         *names,
     )
     return [
