@@ -3,11 +3,10 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mospay_dev.services import ROOT
-from playwright.sync_api import Browser, BrowserContext, Page, StorageState
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState, sync_playwright
 
 from tests.conftest import LiveStack
 
@@ -19,14 +18,22 @@ PHONE = {"width": 390, "height": 844}
 WAIT_MS = 15_000
 
 
-@pytest.fixture(scope="session")
-def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    """Use the machine's chromium where there is one, else Playwright's own."""
+@pytest.fixture(scope="package")
+def chromium(live_stack: LiveStack, pytestconfig: pytest.Config) -> Iterator[Browser]:
+    """The machine's chromium where there is one, else Playwright's own.
+
+    Not pytest-playwright's session-wide browser: its event loop would run on in the main thread
+    and every asyncio test after these would fail. The house is started first for the same reason.
+    """
     installed = next((str(path) for path in _CHROMIUM if path.exists()), None)
-    found = {"executable_path": installed} if installed else {}
     # Chromium refuses its sandbox to root, which is who runs the tests in containers.
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    return {**browser_type_launch_args, **found, "args": sandbox}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=installed, args=sandbox, headless=not pytestconfig.getoption("headed")
+        )
+        yield browser
+        browser.close()
 
 
 def sign_in(page: Page, portal_url: str, audience: str, email: str, password: str) -> None:
@@ -41,8 +48,8 @@ def sign_in(page: Page, portal_url: str, audience: str, email: str, password: st
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
-def states(browser: Browser, live_stack: LiveStack) -> dict[str, StorageState]:
+@pytest.fixture(scope="package")
+def states(chromium: Browser, live_stack: LiveStack) -> dict[str, StorageState]:
     """One session of each audience, made once: signing in is limited."""
     people = {
         "client": (live_stack.client_email, live_stack.client_password),
@@ -50,7 +57,7 @@ def states(browser: Browser, live_stack: LiveStack) -> dict[str, StorageState]:
     }
     made: dict[str, StorageState] = {}
     for audience, (email, password) in people.items():
-        context = browser.new_context()
+        context = chromium.new_context()
         sign_in(context.new_page(), live_stack.portal_url, audience, email, password)
         made[audience] = context.storage_state()
         context.close()
@@ -59,7 +66,7 @@ def states(browser: Browser, live_stack: LiveStack) -> dict[str, StorageState]:
 
 @pytest.fixture
 def open_page(
-    browser: Browser, live_stack: LiveStack, states: dict[str, StorageState]
+    chromium: Browser, live_stack: LiveStack, states: dict[str, StorageState]
 ) -> Iterator[Open]:
     """Return `open_page(audience or None, path)`; a fault of the page itself fails the test."""
     contexts: list[BrowserContext] = []
@@ -71,7 +78,7 @@ def open_page(
             faults.append(text)
 
     def make(audience: str | None, path: str, *, phone: bool = False, dark: bool = False) -> Page:
-        context = browser.new_context(
+        context = chromium.new_context(
             base_url=live_stack.portal_url,
             viewport=PHONE if phone else WIDE,  # type: ignore[arg-type]
             has_touch=phone,
