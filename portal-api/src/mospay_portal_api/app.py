@@ -12,6 +12,7 @@ from mospay_portal_api.clients import House
 from mospay_portal_api.routes import context as shared
 from mospay_portal_api.routes import directory, reads, session, stream, web
 from mospay_portal_api.settings import PortalSettings
+from mospay_portal_api.usecases.live import Feed
 
 _KEY = "A" * 43 + "="
 _PLACEHOLDERS = {
@@ -32,12 +33,14 @@ def create_service(settings: PortalSettings) -> Service:
         migrations_folder=migrations_beside(__file__),
         serves_without_broker=True,
     )
-    house, feed = House(settings), workers.Feed(service.database, settings)
+    house, feed = House(settings), Feed(service.database, settings)
     context = shared.Context(service, settings, house, feed)
     service.subscribe(*handlers.subscriptions(service.relay))
     service.on_open(house.open)
     service.on_close(house.close)
-    service.work(feed.worker, workers.housekeeping(service.database, settings))
+    service.work(
+        workers.stream_feed(feed, settings), workers.housekeeping(service.database, settings)
+    )
     shared.install_errors(service.app)
     service.app.add_middleware(
         web.SecurityHeaders, https=settings.public_url.startswith("https://")

@@ -1,5 +1,6 @@
 """Outbox → broker → inbox: what is committed arrives once, what fails is seen and never blocks."""
 
+import asyncio
 import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -273,3 +274,12 @@ async def test_health_and_unknown_paths_answer_as_specified(stage: Stage) -> Non
         assert big.status_code == 413 and big.json()["code"] == "body_too_large"
         unsigned = await client.get("/internal/v1/traces/pay_x")
         assert unsigned.status_code == 401 and unsigned.json()["code"] == "invalid_token"
+
+
+async def test_stop_at_any_moment_of_the_start_does_not_hang(stage: Stage) -> None:
+    for moment in range(24):
+        service = build(stage, "chassis.nine")
+        await service.broker.declare([s.queue for s in service.subscriptions])
+        async with asyncio.timeout(10):
+            async with service.app.router.lifespan_context(service.app):
+                await asyncio.sleep(moment * 0.004)

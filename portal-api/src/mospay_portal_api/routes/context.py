@@ -12,7 +12,7 @@ from mospay_portal_api.clients import House, Refused, Unavailable
 from mospay_portal_api.domain import Person
 from mospay_portal_api.settings import PortalSettings
 from mospay_portal_api.usecases import people
-from mospay_portal_api.workers import Feed
+from mospay_portal_api.usecases.live import Feed
 
 COOKIE = "mospay_session"
 _STATUS = {

@@ -130,3 +130,8 @@ async def create_user(
     shown = {key: values[key] for key in values if key != "password_hash"}
     await people.audit(tx, "user_created", actor=actor, subject=user_id, after=shown)
     return user_id
+
+
+async def forget_old(tx: Tx, settings: PortalSettings) -> None:
+    """Drop ended sessions, and live rows past the time a browser may ask for them again."""
+    await people.delete_old(tx, settings.stream_kept_seconds)

@@ -66,6 +66,9 @@ class Consumer:
             except Exception as error:
                 self._channel = self._tag = None
                 log.warning("consumer_waits", queue=self._name, reason=repr(error)[:200])
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError  # opening a connection may have swallowed it
             await asyncio.sleep(0.5)
 
     @property
