@@ -190,8 +190,8 @@ class PaymentDetail(PaymentRow):
 class SummaryBody(BaseModel):
     """The whole filtered set. `volume_minor` is what succeeded, 0 where `currency` is null.
 
-    Figures are exact up to 10,000 payments, and beyond wherever no amount or text is filtered by;
-    otherwise `count_is_exact` is false and all of them are estimates.
+    Figures are exact, unless an amount or a text is filtered by and more than 10,000 payments
+    pass: then `count_is_exact` is false and all of them are estimates.
     """
 
     count: int

@@ -11,7 +11,7 @@ import orjson
 from mospay_reporter.domain.facts import BIGINT
 from mospay_reporter.domain.periods import FIRST, LAST, QueryError
 
-EXACT_COUNT = 10_000  # rows; larger sets are counted by rollups, or else approximately
+EXACT_COUNT = 10_000  # rows that are summed one by one; larger sets only as a sample
 
 
 @dataclass(frozen=True, slots=True)

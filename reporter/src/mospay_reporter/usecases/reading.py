@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 from mospay_shared.chassis.database import Tx
@@ -73,13 +73,31 @@ async def overview(tx: Tx, ask: Ask, now: dt.datetime) -> Overview:
 
 
 async def summarise(tx: Tx, filters: Filters) -> Summary:
-    """Sum up a filtered set: from the rows while they are few, else from the rollups, exactly.
+    """Sum up a filtered set, exactly wherever that takes no long look.
 
-    Only filters that rollups don't know (amounts, text) make a large set's figures approximate.
+    Rollups answer what they know at any size. Filters they don't know (amounts, text) are summed
+    from the rows up to EXACT_COUNT; beyond, a sample is scaled to the planner's idea of how many
+    of the rollups' payments pass the filter.
     """
-    rows = await pages.summary(tx, filters)
-    if rows.count_is_exact or not filters.counted_by_rollups:
-        return rows
+    if filters.counted_by_rollups:
+        return await _rolled_up(tx, filters)
+    sample = await pages.summary(tx, filters)
+    if sample.count_is_exact:
+        return sample
+    whole = replace(filters, min_minor=None, max_minor=None, text=None)
+    all_of_it = await _rolled_up(tx, whole)
+    estimate = round(all_of_it.count * await pages.share(tx, filters, whole))
+    count = max(sample.count, min(estimate, all_of_it.count))
+    return replace(
+        sample,
+        count=count,
+        succeeded=sample.succeeded * count // sample.count,
+        volume_minor=sample.volume_minor * count // sample.count if all_of_it.currency else 0,
+        currency=all_of_it.currency,
+    )
+
+
+async def _rolled_up(tx: Tx, filters: Filters) -> Summary:
     found = await figures.payments(
         tx,
         pieces([(filters.since or FIRST, filters.until or LAST)]),
