@@ -107,10 +107,15 @@ def up(
 
 
 @app.command()
-def down() -> None:
+def down(
+    purge: Annotated[bool, typer.Option("--purge", help="Delete this stack's data too.")] = False,
+) -> None:
     """Stop everything that `up` or `demo` started."""
     take_down()
     say("everything is stopped")
+    if purge:
+        Stack(FOLDER).cluster.purge()
+        say("its databases, queues, keys and logs are deleted")
 
 
 @app.command(hidden=True)

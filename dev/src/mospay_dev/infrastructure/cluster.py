@@ -1,6 +1,7 @@
 """The three instances as one: chosen ports and passwords are remembered below one folder."""
 
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -8,7 +9,13 @@ from pathlib import Path
 from mospay_dev.infrastructure.instances import Binaries, Postgres, Rabbit, Redis, find_binaries
 from mospay_dev.infrastructure.keys import load_keys
 from mospay_dev.infrastructure.packages import install
-from mospay_dev.infrastructure.processes import Spawned, StateFile, free_port, port_is_free
+from mospay_dev.infrastructure.processes import (
+    Spawned,
+    StartFailed,
+    StateFile,
+    free_port,
+    port_is_free,
+)
 
 Say = Callable[[str], None]
 _PORTS = ("postgres", "rabbitmq", "rabbitmq_dist", "epmd", "redis")
@@ -162,3 +169,16 @@ class Cluster:
     def running(self) -> dict[str, bool]:
         """Return each instance and whether it runs."""
         return {name: self._alive(name) for name in ("postgres", "rabbitmq", "redis")}
+
+    def purge(self) -> None:
+        """Delete the data of stopped instances, the keys and the logs; keep installed tools."""
+        if any(self.running().values()):
+            raise StartFailed("still running; stop it first")
+        pointer = self.folder / "postgres.path"  # PostgreSQL may live outside a private home
+        if pointer.exists():
+            shutil.rmtree(Path(pointer.read_text()).parent, ignore_errors=True)
+        for name in ("postgres", "rabbitmq", "redis", "logs"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for pattern in ("*.json", "*.log", "*.sqlite*", "postgres.path"):
+            for path in self.folder.glob(pattern):
+                path.unlink()
