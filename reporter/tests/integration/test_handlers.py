@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from mospay_dev.services import ROOT
 from mospay_reporter.app import create_service
 from mospay_reporter.settings import ReporterSettings
 from mospay_shared.chassis.broker import EVENTS
@@ -316,6 +317,23 @@ async def test_messages_over_the_broker_are_stored_and_their_lag_is_measured(
 
         for queue in ("reporter.payments", "reporter.ledger", "reporter.api"):
             assert REGISTRY.get_sample_value("mospay_reporter_lag_seconds_count", {"queue": queue})
+
+
+SAMPLES = sorted((ROOT / "shared/contract_samples").glob("*/*.json"))
+
+
+async def test_golden_sample_of_every_type_it_listens_to_is_taken(service: Service) -> None:
+    handled = {kind for s in service.subscriptions for kind in s.handlers}
+    taken = set()
+    for path in SAMPLES:
+        event = orjson.loads(path.read_bytes())
+        for queue in service.subscriptions:
+            if event["type"] in queue.handlers:
+                event["id"] = new_id("evt")  # samples share their ids
+                await tell_raw(service, queue, [orjson.dumps(event)])
+                assert (await inbox(service, event["id"]))["state"] == "done", path
+                taken.add(event["type"])
+    assert taken == handled
 
 
 # Whatever order and however often a payment's news arrives --------------------------------------
