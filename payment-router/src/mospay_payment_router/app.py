@@ -17,12 +17,13 @@ from mospay_payment_router.domain.slots import Slots
 from mospay_payment_router.settings import RouterSettings, callback_secrets, settings_for_documents
 from mospay_payment_router.storage import views
 from mospay_payment_router.storage.dispatcher import Functions
-from mospay_payment_router.usecases.accept import Acceptance, Leasing
+from mospay_payment_router.usecases.accept import Acceptance
 from mospay_payment_router.usecases.answers import Answers
 from mospay_payment_router.usecases.believe import Believer
 from mospay_payment_router.usecases.callbacks import Callbacks
 from mospay_payment_router.usecases.catalogue import Catalogue
 from mospay_payment_router.usecases.enquire import Enquiries
+from mospay_payment_router.usecases.sending import Claims, Leasing
 from mospay_payment_router.workers import Rounds, Sender
 
 NAME = "payment-router"
@@ -66,14 +67,12 @@ def create_service(settings: RouterSettings) -> Service:
         announce_after_seconds=settings.announce_after_seconds,
         first_enquiry_seconds=settings.enquiry_seconds[0],
     )
-    sender = Sender(database, provider, answers, slots, settings.callback_url)
+    sender = Sender(provider, answers, slots, settings.callback_url)
     rounds = Rounds(
         database=database,
         provider=provider,
-        sealer=sealer,
-        slots=slots,
+        claims=Claims(database, slots, sealer, leasing, sender.send),
         leasing=leasing,
-        sender=sender,
         answers=answers,
         enquiries=enquiries,
         callbacks=Callbacks(

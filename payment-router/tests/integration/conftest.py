@@ -116,6 +116,7 @@ def simulator(backing: Backing, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "SIMULATOR_HTTP_PORT": str(backing.ports["simulator"]),
         "SIMULATOR_DATABASE_PATH": str(tmp_path_factory.mktemp("sim") / "effects.sqlite"),
         "SIMULATOR_ASYNC_SECONDS": "0.4",
+        "SIMULATOR_LATE_SECONDS": "1",
         "SIMULATOR_SLOW_SECONDS": "0.5",
         "SIMULATOR_HANG_SECONDS": "3",
     }

@@ -111,7 +111,6 @@ class Functions:
                 await self._terminate(pid)
                 with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                     await task
-                connection.terminate()
                 return []
             try:
                 rows = task.result()

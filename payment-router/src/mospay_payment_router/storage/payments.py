@@ -121,8 +121,12 @@ p as (update payments p set status = u.status, version = p.version + u.bump, lat
         updated_at = clock_timestamp()
     from u join locked using (id) where p.id = u.id and p.version = u.expected
     returning p.id, p.client_id, p.mode, p.version),
-a as (update attempts a set state = u.attempt_state, result = u.result,
-        reason_code = u.reason_code, reason_message = u.reason_message,
+a as (update attempts a set state = u.attempt_state,
+        result = case when a.result is null or u.source_id = a.id then u.result else a.result end,
+        reason_code = case when a.result is null or u.source_id = a.id
+            then u.reason_code else a.reason_code end,
+        reason_message = case when a.result is null or u.source_id = a.id
+            then u.reason_message else a.reason_message end,
         payload = case when u.attempt_state = 'ended' and a.payload_sealed then null
                        else a.payload end,
         ended_at = case when u.attempt_state = 'ended' then clock_timestamp() end,
@@ -254,7 +258,7 @@ _FORGET_PAYLOADS = """
 update attempts set payload = null where payment_id = any($1) and payload_sealed"""
 _GAUGES = """
 select count(*) filter (where attention is not null),
-       coalesce(extract(epoch from now() - min(created_at)) filter (where status = 'unknown'), 0),
+       coalesce(extract(epoch from now() - min(created_at) filter (where status = 'unknown')), 0),
        count(*) filter (where status = 'unknown')
 from payments where next_action_at is not null or attention is not null"""
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import orjson
 import structlog
@@ -29,25 +29,9 @@ from mospay_payment_router.storage.payments import NewAttempt, Taken
 from mospay_payment_router.usecases.believe import FOR_PEOPLE, MOVED
 from mospay_payment_router.usecases.catalogue import Catalogue
 from mospay_payment_router.usecases.secrets import open_secrets, seal_payload
-from mospay_payment_router.usecases.sending import Outbound, Reservation
+from mospay_payment_router.usecases.sending import Leasing, Outbound, Reservation
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Leasing:
-    """How attempts are leased. Seconds; `owner` names this process in the attempts it holds."""
-
-    owner: str
-    margin_seconds: float
-    spare_seconds: float
-    announce_after_seconds: float
-    first_enquiry_seconds: float
-
-    @property
-    def extra_seconds(self) -> float:
-        """What a lease has beyond the HTTP time-out."""
-        return self.margin_seconds + self.spare_seconds
 
 
 class Acceptance:

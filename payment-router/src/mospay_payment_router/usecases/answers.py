@@ -61,6 +61,19 @@ class Answers:
         await self.judge([Unjudged(r.attempt_id, r.payment, r.answer) for r in received])
         return [None] * len(received)
 
+    async def return_unsent(self, attempt_id: str, fence: int) -> None:
+        """Make an attempt ready again whose owner has provably sent nothing."""
+        async with self._database.transaction() as tx:
+            await attempts.put_back(tx, attempt_id, fence)
+
+    async def judge_stored(self, limit: int) -> int:
+        """Judge answers that were stored, but whose RESPONSE function was never heard."""
+        async with self._database.transaction() as tx:
+            unjudged = await attempts.claim_unjudged(tx, limit)
+        if unjudged:
+            await self.judge(unjudged)
+        return len(unjudged)
+
     async def judge(self, items: Sequence[Unjudged]) -> None:
         """Judge stored answers by the functions pinned on their payments, and believe them.
 

@@ -50,7 +50,7 @@ class Catalogue:
         self.worker.wake()
 
     async def open(self) -> None:
-        """Load the mapping table."""
+        """Load the mapping table and what there is in schema fx."""
         async with self._database.transaction() as tx:
             await self._load(tx)
 
@@ -149,12 +149,11 @@ class Catalogue:
         )
 
     async def _turn(self) -> int:
-        async with self._database.transaction() as tx:
-            await self._load(tx)
-            missing = [w for w in self._wanted() if w[0] not in self._mappings]
-            if missing:
+        missing = [w for w in self._wanted() if w[0] not in self._mappings]
+        if missing:
+            async with self._database.transaction() as tx:
                 await self._add(tx, missing)
-                await self._load(tx)
+        await self.open()  # in a transaction of its own: memory knows only what is committed
         REFUSED.set(sum(1 for m in self._mappings.values() if m.refused))
         return 0
 

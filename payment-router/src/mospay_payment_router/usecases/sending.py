@@ -1,11 +1,32 @@
-"""What is handed to a sender: an owned attempt with its slot and the end of its lease."""
+"""Claims: attempts with a lease and a slot, handed to the sender after their commit."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mospay_shared.chassis.database import Database
+from mospay_shared.chassis.sealed import Sealer
+
 from mospay_payment_router.domain.payments import Payment
 from mospay_payment_router.domain.slots import Slots
+from mospay_payment_router.storage import attempts
+from mospay_payment_router.usecases.secrets import open_payload
+
+
+@dataclass(frozen=True, slots=True)
+class Leasing:
+    """How attempts are leased. Seconds; `owner` names this process in the attempts it holds."""
+
+    owner: str
+    margin_seconds: float
+    spare_seconds: float
+    announce_after_seconds: float
+    first_enquiry_seconds: float
+
+    @property
+    def extra_seconds(self) -> float:
+        """What a lease has beyond the HTTP time-out."""
+        return self.margin_seconds + self.spare_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +87,51 @@ class Reservation:
         for outbound in outbounds:
             payment = outbound.payment
             self._slots.give_back(payment.client_id, payment.microservice)
+
+
+class Claims:
+    """Claims ready attempts from the table into the slots that are free."""
+
+    def __init__(
+        self,
+        database: Database,
+        slots: Slots,
+        sealer: Sealer,
+        leasing: Leasing,
+        send: Callable[[Outbound], None],
+    ) -> None:
+        self._database, self._slots, self._sealer = database, slots, sealer
+        self._leasing, self._send = leasing, send
+
+    async def claim(self, limit: int) -> int:
+        """Claim and send, fairly by client (failure, rule 1); return how many were claimed."""
+        slots = self._slots
+        limit = min(slots.free, limit)
+        if limit <= 0:
+            return 0
+        now = asyncio.get_running_loop().time()
+        full = slots.full_clients(), slots.full_providers()
+        reservation = Reservation(slots, self._leasing.spare_seconds)
+        async with self._database.transaction() as tx:
+            claimed = await attempts.claim_ready(
+                tx, self._leasing.owner, limit, *full, self._leasing.extra_seconds
+            )
+            for one in claimed:
+                if slots.take(one.payment.client_id, one.payment.microservice):
+                    reservation.add(self._outbound(one, now))
+                else:  # the claim met a cap half-way
+                    await attempts.put_back(tx, one.id, one.fence)
+        reservation.launch(self._send)
+        if len(claimed) < limit and not full[1]:
+            slots.waiting &= set(slots.full_clients())
+        return len(claimed)
+
+    def _outbound(self, one: attempts.Claimed, now: float) -> Outbound:
+        payment, leasing = one.payment, self._leasing
+        payload = one.payload
+        if one.payload_sealed:
+            payload = open_payload(self._sealer, payload, payment.id)
+        lease_ends = now + payment.terms.timeout_seconds + leasing.extra_seconds
+        return Outbound(
+            one.id, one.fence, payment, one.url, payload, lease_ends, leasing.margin_seconds
+        )

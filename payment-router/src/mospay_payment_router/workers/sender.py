@@ -6,14 +6,12 @@ from urllib.parse import quote
 
 import structlog
 from mospay_shared.chassis.batcher import Batcher
-from mospay_shared.chassis.database import Database
 from mospay_shared.chassis.telemetry import new_traceparent
 from prometheus_client import Counter, Gauge, Histogram
 
 from mospay_payment_router.clients import LeaseLapsed, Provider
 from mospay_payment_router.domain.payments import Payment
 from mospay_payment_router.domain.slots import Slots
-from mospay_payment_router.storage import attempts
 from mospay_payment_router.usecases.answers import Answers, Received
 from mospay_payment_router.usecases.sending import Outbound
 
@@ -48,13 +46,12 @@ class Sender:
 
     def __init__(
         self,
-        database: Database,
         provider: Provider,
         answers: Answers,
         slots: Slots,
         callback_url: str,
     ) -> None:
-        self._database, self._provider, self._answers = database, provider, answers
+        self._provider, self._answers = provider, answers
         self._slots, self._callback_url = slots, callback_url
         self._tasks: set[asyncio.Task[None]] = set()
         self._outcomes: Batcher[Received, None] | None = None
@@ -108,8 +105,7 @@ class Sender:
             )
         except LeaseLapsed:
             log.warning("lease_lapsed_unsent", attempt_id=outbound.attempt_id)
-            async with self._database.transaction() as tx:
-                await attempts.put_back(tx, outbound.attempt_id, outbound.fence)
+            await self._answers.return_unsent(outbound.attempt_id, outbound.fence)
             self._slots.waiting.add(payment.client_id)
             return None
         SECONDS.labels(payment.microservice).observe(asyncio.get_running_loop().time() - started)

@@ -1,0 +1,21 @@
+"""The minute's sweep: old secrets are erased, gauges of what waits for people are kept true."""
+
+from mospay_shared.chassis.database import Database
+from prometheus_client import Gauge
+
+from mospay_payment_router.storage import payments
+
+ATTENTION = Gauge("mospay_router_attention", "Payments a person must look at")
+UNKNOWN = Gauge("mospay_router_unknown", "Payments that are unknown now")
+UNKNOWN_AGE = Gauge("mospay_router_unknown_oldest_seconds", "Age of the oldest unknown payment")
+
+
+async def sweep(database: Database, secrets_hours: float) -> int:
+    """Erase f007 and f008 older than this, end state or not; return how many were erased."""
+    async with database.transaction() as tx:
+        erased = await payments.forget_secrets(tx, secrets_hours)
+        attention, age, unknown = await payments.gauges(tx)
+    ATTENTION.set(attention)
+    UNKNOWN.set(unknown)
+    UNKNOWN_AGE.set(age)
+    return erased
