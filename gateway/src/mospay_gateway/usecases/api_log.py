@@ -95,7 +95,7 @@ class ApiLog:
         )
         return outgoing(
             WIRE_TYPE,
-            state.get("payment_id") or request_id,
+            request_id,  # a call is no hop of the payment it asks about
             body,
             source="gateway",
             correlation_id=request_id,
