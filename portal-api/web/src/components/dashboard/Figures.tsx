@@ -79,7 +79,7 @@ export function Figures({ data, audience }: Props) {
         </Figure>
       )}
       <Figure label="API calls today" value={count(kpis.api_calls_today)}>
-        From your own systems
+        {audience === "admin" ? "From every client" : "From your own systems"}
       </Figure>
     </dl>
   );

@@ -8,7 +8,31 @@ import { Card } from "../states/Card";
 import { EmptyState, QueryState } from "../states/states";
 import { formatClock, formatDateTime, formatDuration } from "../time/time";
 import { attemptWords } from "./outcomes";
+import { accountWords } from "./records";
 import classes from "./Trace.module.css";
+
+function Postings({ entry }: { readonly entry: LedgerEntry }) {
+  return (
+    <table className={classes.postings}>
+      <thead>
+        <tr>
+          <th scope="col">Account</th>
+          <th scope="col">Debit</th>
+          <th scope="col">Credit</th>
+        </tr>
+      </thead>
+      <tbody>
+        {entry.postings.map(({ account, amount_minor: minor }) => (
+          <tr key={`${account} ${minor}`}>
+            <td title={account}>{accountWords(account)}</td>
+            <td>{minor > 0 && <Money minor={minor} currency={entry.currency} />}</td>
+            <td>{minor < 0 && <Money minor={-minor} currency={entry.currency} />}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
 
 export function LedgerPanel({ entries }: { readonly entries: readonly LedgerEntry[] }) {
   return (
@@ -21,27 +45,10 @@ export function LedgerPanel({ entries }: { readonly entries: readonly LedgerEntr
       {entries.map((entry) => (
         <div key={entry.entry_id} className={classes.entry}>
           <p className={classes.entryHead}>
-            <strong>{entry.kind.replaceAll("_", " ")}</strong>
+            <strong className={classes.kind}>{entry.kind.replaceAll("_", " ")}</strong>
             <time dateTime={entry.posted_at}>{formatDateTime(entry.posted_at)}</time>
           </p>
-          <table className={classes.postings}>
-            <thead className={classes.hidden}>
-              <tr>
-                <th scope="col">Account</th>
-                <th scope="col">Amount</th>
-              </tr>
-            </thead>
-            <tbody>
-              {entry.postings.map(({ account, amount_minor }) => (
-                <tr key={`${account}${amount_minor}`}>
-                  <td>{account}</td>
-                  <td>
-                    <Money minor={amount_minor} currency={entry.currency} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
+          <Postings entry={entry} />
         </div>
       ))}
     </Card>

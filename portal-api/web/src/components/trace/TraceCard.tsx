@@ -1,8 +1,8 @@
 /** A payment's trace in its three views, with the step that the address names. */
-import { SegmentedControl } from "@mantine/core";
+import { SegmentedControl, Switch } from "@mantine/core";
 import { useLocation, useNavigate } from "@tanstack/react-router";
-import { useEffect, useMemo } from "react";
-import type { Trace } from "../../api/model";
+import { useEffect, useMemo, useState } from "react";
+import type { Hop, Trace } from "../../api/model";
 import { Card } from "../states/Card";
 import { useNow } from "../time/useNow";
 import { anchorOf, HopList } from "./HopList";
@@ -10,6 +10,7 @@ import { HopTable } from "./HopTable";
 import { Lanes } from "./Lanes";
 import { spanOf } from "./layout";
 import { isMoving } from "./moving";
+import { isRecordKeeping } from "./records";
 import type { TraceView } from "./search";
 import classes from "./Trace.module.css";
 
@@ -18,18 +19,19 @@ const serviceSet = (rows: readonly { readonly service: string }[]) =>
 
 interface TimelineProps {
   readonly trace: Trace;
+  readonly hops: readonly Hop[];
   readonly nowMs: number;
 }
 
-function Timeline({ trace, nowMs }: TimelineProps) {
+function Timeline({ trace, hops, nowMs }: TimelineProps) {
   const hash = useLocation({ select: (location) => location.hash });
   const navigate = useNavigate();
-  const chosen = trace.hops.find((hop) => anchorOf(hop.id) === hash)?.id ?? null;
+  const chosen = hops.find((hop) => anchorOf(hop.id) === hash)?.id ?? null;
   const missing = useMemo(() => serviceSet(trace.missing), [trace.missing]);
   const unavailable = useMemo(() => serviceSet(trace.unavailable), [trace.unavailable]);
   const startMs = useMemo(
-    () => Math.min(...trace.hops.map((hop) => spanOf(hop, 0)?.start ?? Number.POSITIVE_INFINITY)),
-    [trace.hops],
+    () => Math.min(...hops.map((hop) => spanOf(hop, 0)?.start ?? Number.POSITIVE_INFINITY)),
+    [hops],
   );
   useEffect(() => {
     if (chosen) document.getElementById(anchorOf(chosen))?.scrollIntoView({ block: "center" });
@@ -47,7 +49,7 @@ function Timeline({ trace, nowMs }: TimelineProps) {
     <>
       <div className={classes.lanesPlace}>
         <Lanes
-          hops={trace.hops}
+          hops={hops}
           nowMs={nowMs}
           missing={missing}
           unavailable={unavailable}
@@ -56,7 +58,7 @@ function Timeline({ trace, nowMs }: TimelineProps) {
         />
       </div>
       <HopList
-        hops={trace.hops}
+        hops={hops}
         missing={trace.missing}
         startMs={startMs}
         nowMs={nowMs}
@@ -75,7 +77,15 @@ interface Props {
 
 export function TraceCard({ trace, view, onView }: Props) {
   const nowMs = useNow(1_000, isMoving(trace));
-  const steps = trace.hops.length;
+  const hash = useLocation({ select: (location) => location.hash });
+  const [asked, setAsked] = useState(false);
+  const records = useMemo(() => trace.hops.filter(isRecordKeeping), [trace.hops]);
+  const withRecords = asked || records.some((hop) => anchorOf(hop.id) === hash);
+  const hops = useMemo(
+    () => (withRecords ? trace.hops : trace.hops.filter((hop) => !isRecordKeeping(hop))),
+    [trace.hops, withRecords],
+  );
+  const steps = hops.length;
   return (
     <Card
       flush
@@ -95,8 +105,17 @@ export function TraceCard({ trace, view, onView }: Props) {
         />
       }
     >
-      {view === "timeline" && <Timeline trace={trace} nowMs={nowMs} />}
-      {view === "table" && <HopTable hops={trace.hops} nowMs={nowMs} />}
+      {view !== "json" && records.length > 0 && (
+        <Switch
+          className={classes.records}
+          size="xs"
+          checked={withRecords}
+          onChange={(event) => setAsked(event.currentTarget.checked)}
+          label={`Show ${records.length} more in which Reporter only keeps records`}
+        />
+      )}
+      {view === "timeline" && <Timeline trace={trace} hops={hops} nowMs={nowMs} />}
+      {view === "table" && <HopTable hops={hops} nowMs={nowMs} />}
       {view === "json" && (
         <pre className={classes.json} tabIndex={0}>
           {JSON.stringify(trace, null, 2)}

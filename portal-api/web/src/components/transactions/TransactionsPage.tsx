@@ -286,7 +286,11 @@ export function TransactionsPage({ search, onSearch }: Props) {
         <FilterBar {...{ search, currency, services, columns }} onPatch={patch} onClear={clear} />
         <QueryState query={query} skeleton={<TableSkeleton />}>
           {(page) => (
-            <div data-fetching={query.isPlaceholderData} className={classes.content}>
+            <div
+              data-fetching={query.isPlaceholderData}
+              aria-busy={query.isPlaceholderData}
+              className={classes.content}
+            >
               <Summary page={page} />
               <NewPill waiting={waiting} onShow={showNew} />
               {page.items.length ? (
