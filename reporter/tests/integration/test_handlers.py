@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from mospay_dev.services import ROOT
 from mospay_reporter.app import create_service
 from mospay_reporter.settings import ReporterSettings
+from mospay_reporter.usecases import recording
 from mospay_shared.chassis.broker import EVENTS
+from mospay_shared.chassis.inbox import parse
 from mospay_shared.chassis.service import Service
 from mospay_shared.contracts import PaymentEventV1
 from mospay_shared.ids import new_id
@@ -247,6 +249,38 @@ async def test_concurrent_writers_of_the_same_payments_count_each_once(service: 
         "net_minor": 39_200,
     }
     await assert_rollups_are_true(service, client)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(("unknown", 2), ("succeeded", 3)), (("succeeded", 3), ("unknown", 2))]
+)
+async def test_second_writer_waits_and_then_counts_from_what_the_first_left(
+    service: Service, first: tuple[str, int], second: tuple[str, int]
+) -> None:
+    start = payment()
+    await tell(service, [start, entry(start, 20)])
+
+    async def blocked() -> bool:
+        async with service.database.transaction() as tx:
+            waiting = await tx.value(
+                "select count(*) from pg_stat_activity "
+                "where wait_event_type = 'Lock' and datname = current_database()"
+            )
+        return bool(waiting)
+
+    async with service.database.transaction() as tx:
+        queue = queue_of(service, start)
+        (received,) = parse(b"[" + encoded(later(start, *first)) + b"]", queue)
+        assert received.event is not None
+        await recording.record_payments(tx, [received.event])
+        others = asyncio.gather(
+            tell(service, [later(start, *second)]), tell(service, [entry(start, 5)])
+        )
+        await until(blocked)
+    await others
+    stored = await fact(service, start.client_id)
+    assert stored["status"] == "succeeded" and stored["fee_minor"] == 25
+    await assert_rollups_are_true(service, start.client_id)
 
 
 async def test_api_calls_are_stored_once_and_counted_by_hour(service: Service) -> None:

@@ -1,18 +1,21 @@
 """The database itself: tenants by row-level security, partitions, indexes that serve."""
 
+import asyncio
 import datetime as dt
 from typing import Any
 
 import asyncpg
 import pytest
-from mospay_reporter.domain.facts import month_of
+from mospay_reporter.domain.facts import Known, month_of
 from mospay_reporter.settings import ReporterSettings
+from mospay_reporter.storage import facts
 from mospay_reporter.usecases import recording
 from mospay_shared.chassis.service import Service
 from mospay_shared.ids import new_id
 
 from ..samples import call, entry, later, now, payment, tell, webhook
 from .books import assert_rollups_are_true, fact
+from .conftest import until
 
 TENANT_TABLES = (
     "payment_facts",
@@ -87,6 +90,33 @@ async def test_worker_role_owns_nothing(service: Service) -> None:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with service.database.transaction() as tx:
                 await tx.run(statement)
+
+
+async def test_locked_payment_is_read_by_the_next_writer_as_the_first_left_it(
+    service: Service,
+) -> None:
+    start = payment()
+    await tell(service, [start])
+
+    async def next_writer() -> Known:
+        async with service.database.transaction() as tx:
+            return (await facts.lock(tx, [start.payment_id]))[start.payment_id]
+
+    async def blocked() -> bool:
+        async with service.database.transaction() as tx:
+            waiting = await tx.value(
+                "select count(*) from pg_stat_activity "
+                "where wait_event_type = 'Lock' and datname = current_database()"
+            )
+        return bool(waiting)
+
+    async with service.database.transaction() as tx:
+        await facts.lock(tx, [start.payment_id])
+        task = asyncio.create_task(next_writer())
+        await until(blocked, seconds=5)
+        await facts.change(tx, [later(start, "succeeded", 2)], set())
+    known = await task
+    assert known.newness is not None and known.newness[0] == 2
 
 
 async def partition_of(service: Service, table: str, client: str) -> str:
