@@ -21,6 +21,7 @@ import asyncpg
 import httpx
 import orjson
 import pytest
+import structlog
 from mospay_gateway.app import create_service
 from mospay_gateway.settings import GatewaySettings
 from mospay_shared.chassis.directory import DirectoryReplica
@@ -41,6 +42,9 @@ from mospay_shared.contracts import (
 from mospay_shared.contracts.registry import MESSAGES
 from mospay_shared.ids import new_id
 
+structlog.configure(  # as JSON: drawing tracebacks for a terminal takes seconds
+    processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+)
 _VERSIONS = itertools.count(int(time.time() * 1000))
 PHONE = "+250780000000"
 _KNOWN_VERSION = "select version from directory_entity where kind = $1 and entity_id = $2"

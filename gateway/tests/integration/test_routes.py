@@ -295,7 +295,7 @@ async def test_secrets_are_in_no_row_and_no_message_in_clear(gateway: Gateway, t
     payment = answer.json()["payment_id"]
     event = await tap.about(payment, "payments.process.v1")
     await tap.about(payment, "payment.accepted.v1")
-    await tap.about(payment, "api.called.v1")
+    await tap.about(answer.headers["x-request-id"], "api.called.v1")
     text = json.dumps(tap.seen, default=str)
     for table in ("payments", "outbox", "idempotency_keys", "payment_references"):
         text += str([dict(row) for row in await gateway.sql.fetch(f"select * from {table}")])
@@ -396,8 +396,9 @@ async def test_callback_aliases_limits_and_unknown_names(gateway: Gateway) -> No
 
 async def test_api_log_tells_of_calls_without_secrets(gateway: Gateway, tap: Tap) -> None:
     merchant = await gateway.merchant()
-    payment = (await gateway.pay(merchant, fields={"f008": "hush"})).json()["id"]
-    data = (await tap.about(payment, "api.called.v1"))["data"]
+    answer = await gateway.pay(merchant, fields={"f008": "hush"})
+    data = (await tap.about(answer.headers["x-request-id"], "api.called.v1"))["data"]
+    assert data["payment_id"] == answer.json()["id"]
     assert (data["method"], data["path"], data["status"]) == ("POST", "/v1/payments", 202)
     assert data["client_id"] == merchant.client.client_id and data["mode"] == "test"
     body = json.loads(data["request_body"])
