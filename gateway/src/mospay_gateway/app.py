@@ -71,7 +71,7 @@ def create_service(settings: GatewaySettings) -> Service:
         [*replica.workers(), workers.api_log_worker(api_log, settings.api_log_flush_seconds)],
         api_log,
     )
-    service.app.include_router(routes.router(parts))
+    routes.add_routes(service.app, parts)
     service.trace_sources.append(trace_source)
     install_answers(service.app)
     service.app.add_middleware(ApiLogEdge, api_log=api_log)

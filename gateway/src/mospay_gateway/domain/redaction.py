@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Set
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -37,8 +38,17 @@ def _clean(value: Any, secret: Set[str], masked: Set[str]) -> Any:
 
 
 def _member(key: str, value: Any, secret: Set[str], masked: Set[str]) -> Any:
-    if key in secret or (_SECRET.search(key) and key != "idempotency_key"):
+    kind = _kind(key)
+    if key in secret or kind == "secret":
         return REDACTED
-    if key in masked or _PHONE.search(key):
+    if key in masked or kind == "phone":
         return mask_phone(value) if isinstance(value, str) else REDACTED
     return _clean(value, secret, masked)
+
+
+@lru_cache(maxsize=2048)
+def _kind(key: str) -> str:
+    """Say what a member's name gives away about its value."""
+    if _SECRET.search(key):
+        return "secret"
+    return "phone" if _PHONE.search(key) else "plain"

@@ -1,16 +1,21 @@
 """HTTP in: the field API, `/v1/payments`, tokens, callbacks, and the API log around them."""
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 
 from mospay_gateway.routes import callbacks, field_api, payments, tokens
 from mospay_gateway.routes.parts import Parts
 
 
-def router(parts: Parts) -> APIRouter:
-    """Return every public route of the gateway."""
-    routes = APIRouter()
-    routes.include_router(tokens.router(parts))
-    routes.include_router(field_api.router(parts))
-    routes.include_router(payments.router(parts))
-    routes.include_router(callbacks.router(parts))
-    return routes
+def add_routes(app: FastAPI, parts: Parts) -> None:
+    """Add every public route, before those the app already has.
+
+    They sit on the app's own router and the hottest come first: matching tries routes one by one,
+    and a router inside a router costs a fifth of an acceptance.
+    """
+    routes = app.router
+    before = list(routes.routes)
+    payments.add_routes(routes, parts)
+    field_api.add_routes(routes, parts)
+    tokens.add_routes(routes, parts)
+    callbacks.add_routes(routes, parts)
+    routes.routes[:] = [*routes.routes[len(before) :], *before]

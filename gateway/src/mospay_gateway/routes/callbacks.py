@@ -1,5 +1,6 @@
 """Callbacks of providers: stored raw, queued, answered at once; belief comes later, elsewhere."""
 
+from enum import Enum
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
@@ -14,6 +15,7 @@ from mospay_gateway.routes.parts import Parts, now
 from mospay_gateway.storage.callbacks import Callback
 from mospay_gateway.usecases.callbacks import keep_callback
 
+TAGS: list[str | Enum] = ["callbacks"]
 ALIASES = ("razorpay", "paypal")
 # What a verifier may need. Everything else (cookies, authorization, our proxies' own) is dropped.
 _KEPT = frozenset(
@@ -44,9 +46,8 @@ def kept_headers(request: Request) -> dict[str, str]:
     return kept
 
 
-def router(parts: Parts) -> APIRouter:
-    """Return the routes: `/v1/callbacks/{microservice}` and the aliases `/webhooks/…`."""
-    routes = APIRouter(tags=["callbacks"])
+def add_routes(routes: APIRouter, parts: Parts) -> None:
+    """Add the routes: `/v1/callbacks/{microservice}` and the aliases `/webhooks/…`."""
 
     async def keep(request: Request, microservice: str) -> Response:
         try:
@@ -70,18 +71,14 @@ def router(parts: Parts) -> APIRouter:
         await keep_callback(parts.database, parts.relay, callback, request.state.request_id)
         return json_response({"received": True, "callback_id": callback.id})
 
-    @routes.api_route(
-        "/v1/callbacks/{microservice}", methods=["POST"], response_model=CallbackAnswer
-    )
+    @routes.post("/v1/callbacks/{microservice}", tags=TAGS, response_model=CallbackAnswer)
     async def post_callback(
         request: Request, microservice: Annotated[str, Path(pattern=r"^[A-Za-z0-9_]{1,40}$")]
     ) -> Response:
         """Take a provider's callback: no credentials of ours, verified by the router."""
         return await keep(request, microservice)
 
-    @routes.api_route(
-        "/v1/callbacks/{microservice}", methods=["PUT"], response_model=CallbackAnswer
-    )
+    @routes.put("/v1/callbacks/{microservice}", tags=TAGS, response_model=CallbackAnswer)
     async def put_callback(
         request: Request, microservice: Annotated[str, Path(pattern=r"^[A-Za-z0-9_]{1,40}$")]
     ) -> Response:
@@ -89,11 +86,12 @@ def router(parts: Parts) -> APIRouter:
         return await keep(request, microservice)
 
     def alias(name: str) -> None:
-        @routes.post(f"/webhooks/{name}", name=f"{name}_webhook", response_model=CallbackAnswer)
+        @routes.post(
+            f"/webhooks/{name}", tags=TAGS, name=f"{name}_webhook", response_model=CallbackAnswer
+        )
         async def webhook(request: Request) -> Response:
             """The same as `/v1/callbacks/…`, at the path the provider's own guides name."""
             return await keep(request, name)
 
     for name in ALIASES:
         alias(name)
-    return routes

@@ -1,5 +1,6 @@
 """The field API (`/api/v1/…`): existing client apps work unchanged."""
 
+from enum import Enum
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,6 +16,7 @@ from mospay_gateway.routes.answers import json_response
 from mospay_gateway.routes.parts import Parts, now, read_object, wait_seconds
 from mospay_gateway.usecases.reading import read_by_reference
 
+TAGS: list[str | Enum] = ["field API"]
 OPERATION = "POST /api/v1/payment/process"
 _NAMES = {"*": "{}"}
 _EXAMPLE = {
@@ -125,12 +127,15 @@ def read_entry(body: dict[str, Any], caller: ClientApp) -> Entry:
     return entry
 
 
-def router(parts: Parts) -> APIRouter:
-    """Return the routes."""
-    routes = APIRouter(tags=["field API"])
+def add_routes(routes: APIRouter, parts: Parts) -> None:
+    """Add the routes."""
 
     @routes.post(
-        "/api/v1/payment/process", responses=_DOCS, response_model=FieldAnswer, openapi_extra=_BODY
+        "/api/v1/payment/process",
+        tags=TAGS,
+        responses=_DOCS,
+        response_model=FieldAnswer,
+        openapi_extra=_BODY,
     )
     async def process(request: Request) -> Response:
         """Pay, and wait for the result.
@@ -156,7 +161,11 @@ def router(parts: Parts) -> APIRouter:
         return json_response(field_view(payment), 200 if payment.final else 202, headers)
 
     @routes.post(
-        "/api/v1/payment/status", responses=_DOCS, response_model=FieldAnswer, openapi_extra=_BODY
+        "/api/v1/payment/status",
+        tags=TAGS,
+        responses=_DOCS,
+        response_model=FieldAnswer,
+        openapi_extra=_BODY,
     )
     async def status(request: Request) -> Response:
         """What became of the payment that f010 names; the other fields may be left out."""
@@ -174,7 +183,7 @@ def router(parts: Parts) -> APIRouter:
         payment = await parts.freshest(payment)
         return json_response(field_view(payment), 200 if payment.final else 202)
 
-    @routes.get("/api/v1/client/services")
+    @routes.get("/api/v1/client/services", tags=TAGS)
     async def services(request: Request) -> Response:
         """The services assigned to you, with the fields they want."""
         caller = parts.identify(request)
@@ -182,7 +191,7 @@ def router(parts: Parts) -> APIRouter:
         shown = [_service(offer, caller) for offer in offers]
         return json_response({**_SUCCESS, "message": f"{len(shown)} services", "services": shown})
 
-    @routes.get("/api/v1/client/profile")
+    @routes.get("/api/v1/client/profile", tags=TAGS)
     async def profile(request: Request) -> Response:
         """Who you are here."""
         caller = parts.identify(request)
@@ -197,8 +206,6 @@ def router(parts: Parts) -> APIRouter:
             "answer_wait_seconds": client.answer_wait_seconds,
         }
         return json_response({**_SUCCESS, "message": client.name, "profile": shown})
-
-    return routes
 
 
 _SUCCESS = {"status": "200", "type": "success", "version": "1.0", "action": "OUTPUT"}

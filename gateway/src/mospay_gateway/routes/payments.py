@@ -1,5 +1,6 @@
 """`/v1/payments`: create with an Idempotency-Key, get one, list."""
 
+from enum import Enum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -19,6 +20,7 @@ from mospay_gateway.routes.parts import Parts, now, read_object, wait_seconds
 from mospay_gateway.storage.payments import Filter
 from mospay_gateway.usecases.reading import list_payments, read_payment
 
+TAGS: list[str | Enum] = ["payments"]
 OPERATION = "POST /v1/payments"
 _NAMES = {
     "f000": "microservice", "f001": "service", "f002": "route", "f004": "amount_minor",
@@ -178,12 +180,12 @@ def answer(payment: Payment, *, replayed: bool = False) -> Response:
     return json_response(payment.view(), 200 if payment.final else 202, headers)
 
 
-def router(parts: Parts) -> APIRouter:
-    """Return the routes."""
-    routes = APIRouter(tags=["payments"])
+def add_routes(routes: APIRouter, parts: Parts) -> None:
+    """Add the routes."""
 
     @routes.post(
         "/v1/payments",
+        tags=TAGS,
         status_code=202,
         responses={
             200: {"model": PaymentObject, "description": "Ended while the request waited"},
@@ -223,7 +225,9 @@ def router(parts: Parts) -> APIRouter:
         payment, replayed = await accept(parts, request, incoming, wait_seconds(request, 0.0))
         return answer(payment, replayed=replayed)
 
-    @routes.get("/v1/payments/{payment_id}", response_model=PaymentObject, responses=PROBLEM_DOCS)
+    @routes.get(
+        "/v1/payments/{payment_id}", tags=TAGS, response_model=PaymentObject, responses=PROBLEM_DOCS
+    )
     async def get_payment(payment_id: str, request: Request) -> Response:
         """One payment; while it has not ended, the router is asked for its latest word."""
         caller = parts.identify(request)
@@ -233,15 +237,13 @@ def router(parts: Parts) -> APIRouter:
         request.state.payment_id = payment.id
         return json_response((await parts.freshest(payment)).view())
 
-    @routes.get("/v1/payments", response_model=PaymentPage, responses=PROBLEM_DOCS)
+    @routes.get("/v1/payments", tags=TAGS, response_model=PaymentPage, responses=PROBLEM_DOCS)
     async def get_payments(query: Annotated[ListQuery, Query()], request: Request) -> Response:
         """Your payments, newest first."""
         caller = parts.identify(request)
         wanted = _filter(parts, caller.app_id, caller.mode, query)
         items, cursor = await list_payments(parts.database, caller, wanted)
         return json_response({"items": [p.view() for p in items], "next_cursor": cursor})
-
-    return routes
 
 
 def _filter(parts: Parts, app_id: str, mode: str, query: ListQuery) -> Filter:

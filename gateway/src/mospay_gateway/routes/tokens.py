@@ -1,5 +1,6 @@
 """Tokens: Basic credentials for a short-lived EdDSA JWT, and the keys that verify it."""
 
+from enum import Enum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
@@ -10,6 +11,8 @@ from mospay_gateway.domain.errors import NotAuthenticated
 from mospay_gateway.routes.answers import json_response
 from mospay_gateway.routes.field_api import FieldError
 from mospay_gateway.routes.parts import Parts
+
+TAGS: list[str | Enum] = ["authentication"]
 
 
 class TokenAnswer(BaseModel):
@@ -28,12 +31,12 @@ class JsonWebKeySet(BaseModel):
     keys: list[dict[str, Any]]
 
 
-def router(parts: Parts) -> APIRouter:
-    """Return the routes."""
-    routes = APIRouter(tags=["authentication"])
+def add_routes(routes: APIRouter, parts: Parts) -> None:
+    """Add the routes."""
 
     @routes.post(
         "/api/v1/auth/token",
+        tags=TAGS,
         response_model=TokenAnswer,
         responses={401: {"model": FieldError}, 503: {"model": FieldError}},
     )
@@ -58,10 +61,8 @@ def router(parts: Parts) -> APIRouter:
         }
         return json_response(body, headers={"Cache-Control": "no-store"})
 
-    @routes.get("/.well-known/jwks.json", response_model=JsonWebKeySet)
+    @routes.get("/.well-known/jwks.json", tags=TAGS, response_model=JsonWebKeySet)
     async def jwks() -> Response:
         """The public keys that verify our tokens."""
         headers = {"Cache-Control": "public, max-age=300"}
         return json_response(parts.identity.jwks(), headers=headers)
-
-    return routes
