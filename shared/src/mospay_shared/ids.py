@@ -21,10 +21,11 @@ def is_id(value: str, prefix: str | None = None) -> bool:
 
 def id_time(value: str) -> dt.datetime:
     """Return the instant an id was made, read from its UUIDv7; epoch when it carries none."""
+    nothing = dt.datetime.fromtimestamp(0, dt.UTC)
     try:
         made = uuid.UUID(value.rpartition("_")[2])
-    except ValueError:
-        return dt.datetime.fromtimestamp(0, dt.UTC)
-    if made.version != 7:
-        return dt.datetime.fromtimestamp(0, dt.UTC)
-    return dt.datetime.fromtimestamp((made.int >> 80) / 1000, dt.UTC)
+        if made.version != 7:
+            return nothing
+        return dt.datetime.fromtimestamp((made.int >> 80) / 1000, dt.UTC)
+    except (ValueError, OverflowError, OSError):  # no UUID, or an instant no calendar has
+        return nothing

@@ -103,3 +103,4 @@ def test_ids_sort_by_time_and_tell_it() -> None:
     assert abs((id_time(made[0]) - dt.datetime.now(dt.UTC)).total_seconds()) < 5
     assert is_id(made[0], "pay") and not is_id(made[0], "att") and not is_id("pay_x")
     assert id_time("raw_zz").year == 1970
+    assert id_time("evt_" + "f" * 12 + "7fffbfffffffffffffff").year == 1970
