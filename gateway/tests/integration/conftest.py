@@ -203,7 +203,7 @@ def newer(entity: Any, **changes: Any) -> Any:
     return entity.model_copy(update={**changes, "version": next(_VERSIONS)})
 
 
-async def eventually(fact: Callable[[], Awaitable[Any]], seconds: float = 10) -> Any:
+async def eventually(fact: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
     """Wait until a fact holds and return it."""
     until = time.monotonic() + seconds
     while True:
@@ -221,7 +221,7 @@ class Tap:
         self._queue = queue
         self.seen: list[dict[str, Any]] = []
 
-    async def about(self, subject: str, wire_type: str, seconds: float = 10) -> dict[str, Any]:
+    async def about(self, subject: str, wire_type: str, seconds: float = 20) -> dict[str, Any]:
         """Return the first event of a type about a subject, as soon as it is there."""
 
         async def found() -> dict[str, Any] | None:
