@@ -166,9 +166,9 @@ async def test_slow_call_is_announced_as_processing_once(stage: Stage, provider:
     provider.plays["payment"] = [slow]
     merchant = await stage.merchant(provider.url, timeout=8)
     payment_id = await stage.pay(merchant)
-    (told,) = await stage.told(payment_id, 1)
+    (told,) = await stage.told(payment_id, 1, announced=True)
     assert (told["type"], told["data"]["version"]) == ("payment.processing.v1", 1)
     release.set()
     await stage.ends(payment_id, "succeeded")
-    told = await stage.told(payment_id, 2)
-    assert [e["data"]["status"] for e in told] == ["processing", "succeeded"]
+    events = await stage.told(payment_id, 2, announced=True)
+    assert [e["data"]["status"] for e in events] == ["processing", "succeeded"]

@@ -92,7 +92,7 @@ class Payment:
     traceparent: str | None
     status: PaymentStatus = PaymentStatus.PROCESSING
     version: int = 1
-    attempts: int = 0
+    attempts: int = 1
     enquiries: int = 0
     late: bool = False
     provider_reference: str | None = None

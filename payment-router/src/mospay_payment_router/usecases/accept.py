@@ -124,7 +124,6 @@ class Acceptance:
         payload, sealed = call.payload, False
         if payment.terms.needs_secrets and payment.secrets is not None:
             payload, sealed = seal_payload(self._sealer, call.payload, payment.id), True
-        payment = replace(payment, attempts=1)
         attempt_id = new_id("att")
         lease = payment.terms.timeout_seconds + leasing.extra_seconds
         client, slots = payment.client_id, self._slots
@@ -162,7 +161,6 @@ class Acceptance:
             payment,
             status=move.status,
             version=1 + move.changed,
-            attempts=1,
             provider_reference=finding.provider_reference,
             reason_code=None if move.status is PaymentStatus.SUCCEEDED else finding.reason_code,
             reason_message=finding.reason_message,

@@ -72,21 +72,19 @@ class Believer:
         move = decide(before.status, finding.evidence)
         final = is_final(move.status)
         ended = final or move.status is PaymentStatus.CONFLICTED
+        proven = move.status is PaymentStatus.SUCCEEDED
+        news = move.changed or not ended  # an ended payment keeps the words it ended with
         after = replace(
             before,
             status=move.status,
             version=before.version + move.changed,
             late=before.late or move.late,
             attention=self._attention(before, finding, move.contradiction, move.status),
+            provider_reference=(finding.provider_reference if news else None)
+            or before.provider_reference,
+            reason_code=_word(finding.reason_code, before.reason_code, news, proven),
+            reason_message=_word(finding.reason_message, before.reason_message, news, proven),
         )
-        if move.changed or not ended:
-            proven = move.status is PaymentStatus.SUCCEEDED
-            after = replace(
-                after,
-                provider_reference=finding.provider_reference or before.provider_reference,
-                reason_code=None if proven else finding.reason_code,
-                reason_message=None if proven else finding.reason_message,
-            )
         if move.contradiction:
             CONTRADICTED.inc()
             log.error("payment_contradicted", payment_id=before.id, told=finding.evidence)
@@ -127,3 +125,10 @@ class Believer:
             MOVED.labels(change.payment.status).inc()
             if change.payment.late:
                 log.warning("payment_succeeded_late", payment_id=change.payment.id)
+
+
+def _word(told: str | None, before: str | None, news: bool, proven: bool) -> str | None:
+    """Return a reason's new text: none for a success, the old one where nothing is new."""
+    if proven:
+        return None
+    return told if news else before
