@@ -18,7 +18,7 @@ PHONE = {"width": 390, "height": 844}
 WAIT_MS = 15_000
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium(live_stack: LiveStack, pytestconfig: pytest.Config) -> Iterator[Browser]:
     """The machine's chromium where there is one, else Playwright's own.
 
@@ -48,7 +48,7 @@ def sign_in(page: Page, portal_url: str, audience: str, email: str, password: st
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def states(chromium: Browser, live_stack: LiveStack) -> dict[str, StorageState]:
     """One session of each audience, made once: signing in is limited."""
     people = {
