@@ -129,7 +129,11 @@ def read_entry(body: dict[str, Any], caller: ClientApp) -> Entry:
 
 def add_routes(routes: APIRouter, parts: Parts) -> None:
     """Add the routes."""
+    _add_payment_routes(routes, parts)
+    _add_client_routes(routes, parts)
 
+
+def _add_payment_routes(routes: APIRouter, parts: Parts) -> None:
     @routes.post(
         "/api/v1/payment/process",
         tags=TAGS,
@@ -183,6 +187,8 @@ def add_routes(routes: APIRouter, parts: Parts) -> None:
         payment = await parts.freshest(payment)
         return json_response(field_view(payment), 200 if payment.final else 202)
 
+
+def _add_client_routes(routes: APIRouter, parts: Parts) -> None:
     @routes.get("/api/v1/client/services", tags=TAGS)
     async def services(request: Request) -> Response:
         """The services assigned to you, with the fields they want."""
