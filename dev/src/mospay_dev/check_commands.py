@@ -83,16 +83,17 @@ def run_all(say: Callable[[str], None]) -> bool:
     if (web.WEB / "package-lock.json").exists():
         web.install_modules(say)
         env = web.npm_environment(say)
-        done = subprocess.run(
-            ["npm", "run", "check"],
-            cwd=web.WEB,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        say(f"{'ok    ' if done.returncode == 0 else 'FAILED'}  web UI (biome, tsc)")
-        if done.returncode:
-            print((done.stdout + done.stderr)[-4000:])
-        results.append(done.returncode == 0)
+        for title, script in (("web UI (biome, tsc)", "check"), ("web UI (vitest)", "test")):
+            done = subprocess.run(
+                ["npm", "run", script],
+                cwd=web.WEB,
+                env=env,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            say(f"{'ok    ' if done.returncode == 0 else 'FAILED'}  {title}")
+            if done.returncode:
+                print((done.stdout + done.stderr)[-4000:])
+            results.append(done.returncode == 0)
     return all(results)

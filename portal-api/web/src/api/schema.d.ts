@@ -1984,6 +1984,10 @@ export interface operations {
                 client_id?: string | null;
                 status?: string | null;
                 service?: string | null;
+                from?: string | null;
+                to?: string | null;
+                min_minor?: number | null;
+                max_minor?: number | null;
                 q?: string | null;
                 sort?: string | null;
                 limit?: number;
