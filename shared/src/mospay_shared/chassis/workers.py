@@ -12,6 +12,7 @@ from mospay_shared.chassis import metrics, schema
 from mospay_shared.chassis.database import DATABASE_DOWN, Database
 
 log = structlog.get_logger()
+AWAY_SECONDS = 2.0  # how often an absent database is looked for
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Worker:
                 delay = min(self.idle_seconds * 2**failures, 30.0)
                 metrics.WORKER_FAILURES.labels(self.name).inc()
                 if isinstance(error, DATABASE_DOWN):
+                    delay = min(delay, AWAY_SECONDS)  # its return must not be met late
                     log.warning("worker_waits", worker=self.name, reason=repr(error)[:200])
                 else:
                     log.exception("worker_failed", worker=self.name)
