@@ -1,5 +1,6 @@
 """Provider functions: what one does wrong stays its own, and existing ones run unchanged."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -144,6 +145,18 @@ async def test_function_that_traps_its_cancellation_is_terminated(
         "and datname = current_database() and state = 'active'"
     )
     assert left == 0
+
+
+async def test_cancelled_run_ends_at_once_and_leaves_the_pool_usable(
+    functions: Functions, database: Any
+) -> None:
+    slow, fine = await create(database, new_id("slow"), SLEEPS), await good(database)
+    task = asyncio.create_task(functions.run([call(slow)]))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await functions.run([call(fine)]))[0].sqlstate is None
 
 
 async def test_settings_a_function_changes_do_not_outlive_it(

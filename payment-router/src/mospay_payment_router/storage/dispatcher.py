@@ -106,7 +106,13 @@ class Functions:
                 f"begin transaction read only; set local statement_timeout = {limit}"
             )
             task = asyncio.ensure_future(self._fetch(connection, calls))
-            done, _ = await asyncio.wait({task}, timeout=self._seconds + STUCK_SECONDS)
+            try:
+                done, _ = await asyncio.wait({task}, timeout=self._seconds + STUCK_SECONDS)
+            except asyncio.CancelledError:  # a shutdown waits for no function
+                connection.terminate()
+                task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+                await asyncio.wait({task}, timeout=STUCK_SECONDS)
+                raise
             if not done:
                 await self._terminate(pid)
                 with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
