@@ -33,9 +33,10 @@ def _run(title: str, command: list[str], say: Callable[[str], None]) -> bool:
 
 def generated_documents() -> dict[Path, bytes]:
     """Return every generated document's path and its text as the code makes it now."""
-    from mospay_shared.contracts.export import documents
+    from mospay_shared.contracts.export import catalogue, documents
 
     wanted = {ROOT / "shared/schemas" / name: text for name, text in documents().items()}
+    wanted[ROOT / "docs/messages.md"] = catalogue().encode()
     for spec in SERVICES.values():
         for kind in ("openapi", "asyncapi"):
             done = subprocess.run(

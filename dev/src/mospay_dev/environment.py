@@ -72,6 +72,7 @@ def _own_variables(spec: ServiceSpec, backing: Backing) -> dict[str, str]:
                 "SECRETS_KEY": payment_secrets,
                 "ALLOWED_HOSTS": simulator,
                 "CALLBACK_URL": backing.url("gateway"),
+                "CALLBACK_SECRET_SIMULATOR": keys["callback"],
             }
         case "notifier":
             return {"SECRETS_KEY": f"k1:{keys['endpoint_secrets']}"}

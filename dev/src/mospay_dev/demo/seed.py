@@ -23,7 +23,11 @@ SERVICE = {
     "limits": {"min_minor": 100, "max_minor": 5_000_000},
     "payer_window_seconds": 900,
     "provider_timeout_seconds": 3,
-    "connector": {"authoritative_enquiry": True, "reference_dedupe": True},
+    "connector": {
+        "authoritative_enquiry": True,
+        "reference_dedupe": True,
+        "callback_secret_env": "ROUTER_CALLBACK_SECRET_SIMULATOR",
+    },
 }
 
 

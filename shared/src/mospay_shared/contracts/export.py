@@ -25,6 +25,26 @@ def documents() -> dict[str, bytes]:
     }
 
 
+def catalogue() -> str:
+    """Return the message catalogue as a Markdown page."""
+    lines = [
+        "# Messages",
+        "",
+        "Generated from the contract registry (`./mospay generate`). Events travel on "
+        "`mospay.events`, commands on `mospay.commands`, packed as CloudEvents batches of 1 to 100.",
+        "",
+        "| type | published by | kind | body | says |",
+        "|---|---|---|---|---|",
+    ]
+    for name, message in sorted(MESSAGES.items()):
+        kind = "command" if message.command else "event"
+        producer = "any service" if message.producer == "*" else message.producer
+        says = (message.model.__doc__ or "").strip().splitlines()[0]
+        schema = f"[{message.model.__name__}](../shared/schemas/{name}.json)"
+        lines.append(f"| `{name}` | {producer} | {kind} | {schema} | {says} |")
+    return "\n".join(lines) + "\n"
+
+
 def main(folder: str) -> None:
     """Write the documents and drop those whose type is gone."""
     target, wanted = Path(folder), documents()
