@@ -31,7 +31,7 @@ def catalogue() -> str:
         "# Messages",
         "",
         "Generated from the contract registry (`./mospay generate`). Events travel on "
-        "`mospay.events`, commands on `mospay.commands`, packed as CloudEvents batches of 1 to 100.",
+        "`mospay.events`, commands on `mospay.commands`, packed as CloudEvents batches (1 to 100).",
         "",
         "| type | published by | kind | body | says |",
         "|---|---|---|---|---|",
