@@ -28,7 +28,8 @@ def create_service(settings: NotifierSettings) -> Service:
     service.on_open(sender.open)
     service.on_drain(sender.drain)
     service.work(sender.worker)
-    service.app.include_router(routes.router(service, settings, sealer))
+    service.app.include_router(routes.endpoints_router(service, settings, sealer))
+    service.app.include_router(routes.deliveries_router(service))
     service.trace_sources.append(routes.delivery_hops(len(settings.schedule_seconds)))
     return service
 

@@ -130,8 +130,8 @@ def delivery_hops(attempts_allowed: int) -> Any:
     return source
 
 
-def router(service: Service, settings: NotifierSettings, sealer: Sealer) -> APIRouter:
-    """Return the notifier's routes."""
+def endpoints_router(service: Service, settings: NotifierSettings, sealer: Sealer) -> APIRouter:
+    """Return the routes of endpoints."""
     routes = APIRouter(prefix="/internal/v1", tags=["internal"])
     needs, database = service.verifier.needs, service.database
 
@@ -189,6 +189,14 @@ def router(service: Service, settings: NotifierSettings, sealer: Sealer) -> APIR
         if secret is None:
             raise Problem(404, "not_found", "There is no such endpoint")
         return CreatedEndpoint(endpoint_id=endpoint_id, secret=secret)
+
+    return routes
+
+
+def deliveries_router(service: Service) -> APIRouter:
+    """Return the routes of deliveries."""
+    routes = APIRouter(prefix="/internal/v1", tags=["internal"])
+    needs, database = service.verifier.needs, service.database
 
     @routes.get("/deliveries")
     async def deliveries(

@@ -50,7 +50,9 @@ def create_service(settings: PortalSettings) -> Service:
         directory.companies_router(context),
         directory.services_router(context),
         directory.credentials_router(context),
+        directory.endpoints_router(context),
         reads.router(context),
+        reads.payment_router(context),
         reads.figures_router(context),
         stream.router(context),
         web.router(settings.web_dir),  # last: it answers every other path

@@ -66,7 +66,7 @@ class Reader:
 
 
 def router(context: Context) -> APIRouter:
-    """Return the routes of lists and single payments."""
+    """Return the list of payments."""
     routes = APIRouter(prefix="/bff/v1", tags=["payments"])
     reader, house = Reader(context), context.house
     signed_in = Depends(context.person)
@@ -103,6 +103,15 @@ def router(context: Context) -> APIRouter:
         )
         names, _ = await reader.names()
         return {**found, "items": reading.with_names(found["items"], names)}
+
+    return routes
+
+
+def payment_router(context: Context) -> APIRouter:
+    """Return the routes of one payment."""
+    routes = APIRouter(prefix="/bff/v1", tags=["payments"])
+    reader, house = Reader(context), context.house
+    signed_in = Depends(context.person)
 
     @routes.get("/payments/{payment_id}", response_model=Payment)
     async def payment(payment_id: str, person: Person = signed_in) -> Any:
@@ -206,9 +215,8 @@ def figures_router(context: Context) -> APIRouter:
                 **tenant,
             ),
         )
-        only = [about] if about else None
         async with context.service.database.transaction() as tx:
-            assigned = [r for r in await directory.assignments(tx, only) if r["active"]]
+            rows_assigned = await directory.assignments(tx, [about] if about else None)
         return reading.dashboard(
             overview,
             reading.with_names(page["items"], names),
@@ -216,7 +224,7 @@ def figures_router(context: Context) -> APIRouter:
             window=window,
             granularity=granularity,
             time_zone=zone,
-            active_services=len({row["service_id"] for row in assigned}),
+            active_services=len({r["service_id"] for r in rows_assigned if r["active"]}),
             active_clients=sum(1 for row in rows.values() if row["active"]),
         )
 

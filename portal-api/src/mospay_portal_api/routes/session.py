@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
+from mospay_shared.chassis.database import Database
 from pydantic import BaseModel, ConfigDict, Field
 
 from mospay_portal_api.domain import Person
@@ -54,41 +55,41 @@ class Session(BaseModel):
     apps: list[SessionApp]
 
 
+async def describe(database: Database, person: Person) -> Session:
+    """Return a person's session with the clients they may look at."""
+    only = None if person.client_ids is None else sorted(person.client_ids)
+    async with database.transaction() as tx:
+        rows = await directory.clients(tx, only)
+    apps = [
+        SessionApp(
+            client_id=row["id"],
+            client_name=row["name"],
+            company_name=row["company_name"],
+            app_id=app["app_id"],
+            mode=app["mode"],
+            currency=row["currency"],
+        )
+        for row in rows
+        if not row["deleted"]
+        for app in row["apps"]
+    ]
+    single = only[0] if only and len(only) == 1 else None
+    user = SessionUser(
+        id=person.user_id,
+        name=person.name,
+        email=person.email,
+        role=person.role,
+        audience=person.audience,
+        company_id=person.company_id,
+        client_id=single,
+    )
+    return Session(user=user, csrf_token=person.csrf_token, expires_at=person.expires_at, apps=apps)
+
+
 def router(context: Context) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/bff/v1/session", tags=["session"])
     database, settings = context.service.database, context.settings
-
-    async def describe(person: Person) -> Session:
-        only = None if person.client_ids is None else sorted(person.client_ids)
-        async with database.transaction() as tx:
-            rows = await directory.clients(tx, only)
-        apps = [
-            SessionApp(
-                client_id=row["id"],
-                client_name=row["name"],
-                company_name=row["company_name"],
-                app_id=app["app_id"],
-                mode=app["mode"],
-                currency=row["currency"],
-            )
-            for row in rows
-            if not row["deleted"]
-            for app in row["apps"]
-        ]
-        single = only[0] if only and len(only) == 1 else None
-        user = SessionUser(
-            id=person.user_id,
-            name=person.name,
-            email=person.email,
-            role=person.role,
-            audience=person.audience,
-            company_id=person.company_id,
-            client_id=single,
-        )
-        return Session(
-            user=user, csrf_token=person.csrf_token, expires_at=person.expires_at, apps=apps
-        )
 
     @routes.post("", response_model=Session)
     async def sign_in(body: SignIn, request: Request) -> Any:
@@ -97,7 +98,7 @@ def router(context: Context) -> APIRouter:
             database, settings, **body.model_dump(), ip=client_ip(request)
         )
         person = await people.who(database, settings, token)
-        answer = JSONResponse((await describe(person)).model_dump(mode="json"))
+        answer = JSONResponse((await describe(database, person)).model_dump(mode="json"))
         answer.set_cookie(
             COOKIE,
             token,
@@ -112,7 +113,7 @@ def router(context: Context) -> APIRouter:
     @routes.get("")
     async def current(person: Person = Depends(context.person)) -> Session:
         """Who is signed in."""
-        return await describe(person)
+        return await describe(database, person)
 
     @routes.delete("", status_code=204)
     async def sign_out(request: Request, person: Person = Depends(context.person)) -> Response:
