@@ -182,7 +182,10 @@ def cpu_seconds(stack: Stack) -> dict[str, float]:
     roots["load generator"] = os.getpid()
     used: dict[str, float] = {}
     for name, pid in roots.items():
-        family = [psutil.Process(pid)]
+        try:
+            family = [psutil.Process(pid)]
+        except psutil.NoSuchProcess:  # a bench may have stopped what it does not measure
+            continue
         if name in ("postgres", "rabbitmq"):
             family += family[0].children(recursive=True)
         total = 0.0

@@ -19,7 +19,12 @@ from mospay_dev.infrastructure.processes import StartFailed, spawn, tail
 from mospay_dev.services import ROOT, SERVICES
 from mospay_dev.stack import EXTRAS, READY_SECONDS, Stack, describe
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="MosPay on this machine.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="MosPay on this machine.",
+)
 console = Console(stderr=True, highlight=False)
 FOLDER = ROOT / ".mospay"
 Exit = Annotated[bool, typer.Option("--exit", help="Stop everything at the end.")]
