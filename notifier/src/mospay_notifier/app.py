@@ -27,9 +27,12 @@ def create_service(settings: NotifierSettings) -> Service:
     )
     service.on_open(sender.open)
     service.on_drain(sender.drain)
+    service.on_close(sender.close)
     service.work(sender.worker)
     service.app.include_router(routes.endpoints_router(service, settings, sealer))
-    service.app.include_router(routes.deliveries_router(service))
+    wake = sender.worker.wake
+    service.app.include_router(routes.endpoint_actions_router(service, settings, sealer, wake))
+    service.app.include_router(routes.deliveries_router(service, wake))
     service.trace_sources.append(routes.delivery_hops(len(settings.schedule_seconds)))
     return service
 

@@ -1,5 +1,6 @@
 """HTTP out of the notifier: one POST to one endpoint; no redirect, no resend, no inside address."""
 
+import datetime as dt
 import time
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ class Answer:
     retry_after_seconds: float | None = None
 
 
+REFUSED = "the address is not a public one, so it is never called"
+
+
 async def deliver(
     session: aiohttp.ClientSession,
     url: str,
@@ -29,7 +33,10 @@ async def deliver(
     headers: dict[str, str],
     timeout_seconds: float,
 ) -> Answer:
-    """POST a signed webhook once."""
+    """POST a signed webhook once. What went wrong is in the answer; nothing is raised.
+
+    Only the head of a response is read, as it came: a receiver can't make us unpack a bomb.
+    """
     started = time.monotonic()
 
     def spent() -> int:
@@ -39,19 +46,27 @@ async def deliver(
         async with session.post(
             url,
             data=body,
-            headers=headers,
+            headers={"accept-encoding": "identity", **headers},
             allow_redirects=False,
+            auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=timeout_seconds),
         ) as answer:
-            text = (await answer.content.read(RESPONSE_LIMIT)).decode(errors="replace")
-            wait = parse_retry_after(answer.headers.get("Retry-After"))
+            wait = parse_retry_after(answer.headers.get("Retry-After"), dt.datetime.now(dt.UTC))
             error = None if 200 <= answer.status < 300 else f"HTTP {answer.status}"
-            return Answer(answer.status, error, spent(), text.replace("\x00", ""), wait)
+            return Answer(answer.status, error, spent(), await _excerpt(answer), wait)
     except TimeoutError:
         return Answer(None, f"no answer within {timeout_seconds:g} s", spent())
     except aiohttp.ClientConnectorError as error:
         refused = isinstance(error.os_error, AddressRefused)
-        reason = str(error.os_error.strerror) if refused else "could not connect"
-        return Answer(None, reason[:200], spent())
+        return Answer(None, REFUSED if refused else "could not connect", spent())
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        return Answer(None, f"{type(error).__name__}"[:200], spent())
+        return Answer(None, type(error).__name__[:200], spent())
+
+
+async def _excerpt(answer: aiohttp.ClientResponse) -> str | None:
+    """Return the head of a response as text. The status counts, whatever becomes of the body."""
+    try:
+        raw = await answer.content.read(RESPONSE_LIMIT)
+    except (aiohttp.ClientError, OSError):  # a time-out is an OSError
+        return None
+    return raw.decode(errors="replace").replace("\x00", "")

@@ -4,14 +4,21 @@ import base64
 import datetime as dt
 import hmac
 import random
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
+
+from mospay_shared.contracts import PaymentStatus
 
 URL_LIMIT = 2000  # characters
 RETRY_AFTER_LIMIT_SECONDS = 24 * 3600.0  # a receiver can't push us out further
 JITTER = 0.1
+TEST_EVENT = "endpoint.test"  # sent on request alone, whatever the endpoint's filter
+# Everything there is to be told of; a filter may name these and no others.
+EVENTS = frozenset({"payment.accepted", *(f"payment.{status}" for status in PaymentStatus)})
 # What is told unless an endpoint asks for more: news a merchant acts on.
 DEFAULT_EVENTS = frozenset(
     f"payment.{status}"
@@ -29,9 +36,13 @@ class NotifierError(Exception):
 
 
 class EndpointRefused(NotifierError):
-    """An endpoint's address that can't be taken."""
+    """An endpoint that can't be taken; `field` names what is wrong with it."""
 
-    code = "invalid_url"
+    code = "invalid_endpoint"
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
 
 
 class TooManyEndpoints(NotifierError):
@@ -40,19 +51,42 @@ class TooManyEndpoints(NotifierError):
     code = "too_many_endpoints"
 
 
+_HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")  # as urlsplit gives it: no brackets, no zone
+
+
 def check_url(url: str, *, plain_allowed: bool) -> None:
     """Raise EndpointRefused unless a URL is one we may deliver to (the socket checks addresses)."""
-    parts = urlsplit(url)
+
+    def refuse(reason: str) -> EndpointRefused:
+        return EndpointRefused("url", reason)
+
     if len(url) > URL_LIMIT:
-        raise EndpointRefused(f"is longer than {URL_LIMIT} characters")
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise EndpointRefused("must be an absolute https:// address")
+        raise refuse(f"is longer than {URL_LIMIT} characters")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise refuse("must be ASCII without spaces; encode other characters")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise refuse("has no readable host and port") from error
+    if parts.scheme not in ("https", "http") or not _HOST.fullmatch(parts.hostname or ""):
+        raise refuse("must be an absolute https:// address")
+    if port == 0:
+        raise refuse("has no readable host and port")
     if parts.scheme == "http" and not plain_allowed:
-        raise EndpointRefused("must be https://; plain http is for development only")
-    if parts.username or parts.password:
-        raise EndpointRefused("must carry no user name or password")
+        raise refuse("must be https://; plain http is for development only")
+    if "@" in parts.netloc:
+        raise refuse("must carry no user name or password")
     if parts.fragment:
-        raise EndpointRefused("must carry no fragment")
+        raise refuse("must carry no fragment")
+
+
+def check_event_types(event_types: Sequence[str]) -> None:
+    """Raise EndpointRefused for a filter with an event there is not: it would wait for ever."""
+    for number, name in enumerate(event_types):
+        if name not in EVENTS:
+            known = ", ".join(sorted(EVENTS))
+            raise EndpointRefused(f"event_types.{number}", f"is none of {known}")
 
 
 def new_secret() -> str:
@@ -117,6 +151,19 @@ def judge(
     return Verdict("pending", now + dt.timedelta(seconds=wait))
 
 
-def parse_retry_after(value: str | None) -> float | None:
-    """Return the seconds of a Retry-After header (RFC 9110, 10.2.3); dates are not honoured."""
-    return float(value) if value and value.isdigit() and len(value) < 8 else None
+def parse_retry_after(value: str | None, now: dt.datetime) -> float | None:
+    """Return the seconds a Retry-After header asks for (RFC 9110, 10.2.3); None if it is unclear.
+
+    Both forms are read: a number of seconds, and a date.
+    """
+    if not value:
+        return None
+    if re.fullmatch(r"[0-9]{1,8}", value):
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=dt.UTC)
+    return max(0.0, (until - now).total_seconds())

@@ -1,10 +1,12 @@
 """HTTP into the notifier: endpoints and deliveries for portal-api."""
 
 import datetime as dt
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
-from mospay_shared.chassis.database import Tx
+from fastapi import APIRouter, Depends, Path, Query
+from mospay_shared.chassis.database import Database, Tx
 from mospay_shared.chassis.operations import Hop
 from mospay_shared.chassis.problems import FieldProblem, Problem
 from mospay_shared.chassis.sealed import Sealer
@@ -13,15 +15,23 @@ from mospay_shared.chassis.service_tokens import Caller
 from pydantic import BaseModel, ConfigDict, Field
 
 from mospay_notifier import storage, usecases
-from mospay_notifier.domain import EndpointRefused, TooManyEndpoints, check_url
+from mospay_notifier.domain import (
+    EndpointRefused,
+    TooManyEndpoints,
+    check_event_types,
+    check_url,
+)
 from mospay_notifier.settings import NotifierSettings
+
+ID = r"^[A-Za-z0-9_.-]{1,80}$"
+IdInPath = Annotated[str, Path(pattern=ID)]
 
 
 class NewEndpoint(BaseModel):
     """An endpoint to be made; an empty filter means every end and every need for action."""
 
     model_config = ConfigDict(extra="forbid")
-    client_id: str = Field(max_length=80)
+    client_id: str = Field(pattern=ID)
     mode: str = Field(pattern="^(live|test)$")
     url: str = Field(max_length=4000)
     event_types: list[str] = Field(default_factory=list, max_length=50)
@@ -32,6 +42,13 @@ class CreatedEndpoint(BaseModel):
 
     endpoint_id: str
     secret: str
+
+
+class Queued(BaseModel):
+    """A delivery that is due now."""
+
+    delivery_id: str
+    state: str
 
 
 class Endpoint(BaseModel):
@@ -59,7 +76,7 @@ class DeliveryAttempt(BaseModel):
 
 
 class Delivery(BaseModel):
-    """A delivery with its attempts."""
+    """A delivery with its attempts; `next_at` is when the next one starts, if one will."""
 
     delivery_id: str
     endpoint_id: str
@@ -81,48 +98,62 @@ def _attempts(row: Any) -> list[DeliveryAttempt]:
     return [DeliveryAttempt(**dict(zip(keys, tuple(one), strict=True))) for one in row["tries"]]
 
 
+def _delivery(row: Any) -> Delivery:
+    return Delivery(
+        delivery_id=row["id"],
+        endpoint_id=row["endpoint_id"],
+        url=row["url"],
+        event_type=row["event_type"],
+        state=row["state"],
+        attempts=_attempts(row),
+        next_at=row["next_at"],
+    )
+
+
 def delivery_hops(attempts_allowed: int) -> Any:
-    """Return the trace source: a payment's deliveries, each attempt a hop."""
+    """Return the trace source: a payment's deliveries, each attempt a hop.
+
+    A replay starts the schedule again, so it adds its attempts to those allowed.
+    """
+
+    def hop(row: Any, **more: Any) -> Hop:
+        return Hop(
+            service="notifier",
+            kind="delivery",
+            name=f"webhook {row['event_type']}",
+            event_id=row["event_id"],
+            max_attempts=row["attempts_before"] + attempts_allowed,
+            data={"url": row["url"], "delivery_id": row["id"]},
+            **more,
+        )
 
     async def source(tx: Tx, payment_id: str) -> list[Hop]:
         hops = []
         for row in await storage.deliveries_of(tx, payment_id):
             tries = _attempts(row)
             for one in tries:
-                last = one.number == row["attempts"] and row["state"] in ("pending", "failed")
-                ok = one.error is None
-                outcome = "ok" if ok else "retry" if last and row["next_at"] else "failed"
-                end = one.at + dt.timedelta(milliseconds=one.duration_ms)
+                last = one.number == row["attempts"]
+                ended = last and row["state"] == "failed"
                 hops.append(
-                    Hop(
+                    hop(
+                        row,
                         id=f"{row['id']}:{one.number}",
-                        service="notifier",
-                        kind="delivery",
-                        name=f"webhook {row['event_type']}",
-                        event_id=row["event_id"],
                         attempt=one.number,
-                        max_attempts=attempts_allowed,
                         next_at=row["next_at"] if last else None,
                         received_at=one.at,
-                        handled_at=end,
-                        outcome=outcome,
+                        handled_at=one.at + dt.timedelta(milliseconds=one.duration_ms),
+                        outcome="ok" if one.error is None else "failed" if ended else "retry",
                         detail=one.error or f"HTTP {one.status_code}",
-                        data={"url": row["url"], "delivery_id": row["id"]},
                     )
                 )
             if not tries:
                 hops.append(
-                    Hop(
+                    hop(
+                        row,
                         id=row["id"],
-                        service="notifier",
-                        kind="delivery",
-                        name=f"webhook {row['event_type']}",
-                        event_id=row["event_id"],
-                        max_attempts=attempts_allowed,
                         next_at=row["next_at"],
                         received_at=row["created_at"],
                         outcome="pending",
-                        data={"url": row["url"], "delivery_id": row["id"]},
                     )
                 )
         return hops
@@ -130,114 +161,153 @@ def delivery_hops(attempts_allowed: int) -> Any:
     return source
 
 
+def _view(database: Database, caller: Caller) -> AbstractAsyncContextManager[Tx]:
+    """Open a transaction that sees what the caller may see."""
+    return database.request(
+        client_id=caller.client_id or "", mode=caller.mode or "", operator=caller.operator
+    )
+
+
+def _check_new(body: NewEndpoint, caller: Caller, *, plain_allowed: bool) -> None:
+    """Refuse an endpoint of another tenant or mode (404), or with a faulty field (422)."""
+    own_client = caller.operator or caller.client_id == body.client_id
+    if not own_client or caller.mode not in (None, "", body.mode):
+        raise Problem(404, "not_found", "There is no such client")
+    try:
+        check_url(body.url, plain_allowed=plain_allowed)
+        check_event_types(body.event_types)
+    except EndpointRefused as error:
+        fault = FieldProblem(field=error.field, code=error.code, message=str(error))
+        raise Problem(422, "invalid_request", "The request is not valid", errors=[fault]) from error
+
+
 def endpoints_router(service: Service, settings: NotifierSettings, sealer: Sealer) -> APIRouter:
     """Return the routes of endpoints."""
     routes = APIRouter(prefix="/internal/v1", tags=["internal"])
     needs, database = service.verifier.needs, service.database
-
-    def own(caller: Caller, client_id: str) -> None:
-        if not caller.operator and caller.client_id != client_id:
-            raise Problem(404, "not_found", "There is no such client")
 
     @routes.post("/endpoints", status_code=201)
     async def create(
         body: NewEndpoint, caller: Caller = Depends(needs("endpoints:write"))
     ) -> CreatedEndpoint:
         """Make an endpoint."""
-        own(caller, body.client_id)
+        _check_new(body, caller, plain_allowed=bool(settings.allow_private_networks))
         try:
-            check_url(body.url, plain_allowed=bool(settings.allow_private_networks))
             async with database.transaction() as tx:
                 endpoint_id, secret = await usecases.create_endpoint(
                     tx, sealer, **body.model_dump(), limit=settings.endpoints_limit
                 )
-        except EndpointRefused as error:
-            fault = FieldProblem(field="url", code=error.code, message=str(error))
-            raise Problem(422, "invalid_request", "The URL is refused", errors=[fault]) from error
         except TooManyEndpoints as error:
             raise Problem(409, error.code, str(error)) from error
         return CreatedEndpoint(endpoint_id=endpoint_id, secret=secret)
 
     @routes.get("/endpoints")
     async def endpoints(
-        client_id: str = Query(max_length=80),
+        client_id: str = Query(pattern=ID),
         mode: str = Query("", pattern="^(live|test|)$"),
         caller: Caller = Depends(needs("endpoints:read")),
     ) -> list[Endpoint]:
         """A client's endpoints."""
-        async with database.request(
-            client_id=caller.client_id or "", mode=caller.mode or "", operator=caller.operator
-        ) as tx:
+        async with _view(database, caller) as tx:
             rows = await storage.list_endpoints(tx, client_id, mode)
         return [Endpoint(**dict(row)) for row in rows]
-
-    @routes.post("/endpoints/{endpoint_id}/rotate")
-    async def rotate(
-        endpoint_id: str, caller: Caller = Depends(needs("endpoints:write"))
-    ) -> CreatedEndpoint:
-        """Give an endpoint a new secret; the old one signs as well for a day."""
-        async with database.request(
-            client_id=caller.client_id or "", mode=caller.mode or "", operator=caller.operator
-        ) as tx:
-            seen = await tx.value("select 1 from endpoints where id = $1", endpoint_id)
-        secret = None
-        if seen:
-            async with database.transaction() as tx:
-                secret = await usecases.rotate(
-                    tx, sealer, endpoint_id, settings.rotation_overlap_seconds
-                )
-        if secret is None:
-            raise Problem(404, "not_found", "There is no such endpoint")
-        return CreatedEndpoint(endpoint_id=endpoint_id, secret=secret)
 
     return routes
 
 
-def deliveries_router(service: Service) -> APIRouter:
+def endpoint_actions_router(
+    service: Service, settings: NotifierSettings, sealer: Sealer, wake: Callable[[], None]
+) -> APIRouter:
+    """Return the routes that do something to one endpoint; `wake` tells the sender of it."""
+    routes = APIRouter(prefix="/internal/v1", tags=["internal"])
+    needs, database = service.verifier.needs, service.database
+
+    async def visible(endpoint_id: str, caller: Caller) -> Any:
+        async with _view(database, caller) as tx:
+            found = await storage.find_endpoint(tx, endpoint_id)
+        if found is None:
+            raise Problem(404, "not_found", "There is no such endpoint")
+        return found
+
+    @routes.post("/endpoints/{endpoint_id}/rotate")
+    async def rotate(
+        endpoint_id: IdInPath, caller: Caller = Depends(needs("endpoints:write"))
+    ) -> CreatedEndpoint:
+        """Give an endpoint a new secret; the old one signs as well for a day."""
+        await visible(endpoint_id, caller)
+        async with database.transaction() as tx:
+            secret = await usecases.rotate(
+                tx, sealer, endpoint_id, settings.rotation_overlap_seconds
+            )
+        return CreatedEndpoint(endpoint_id=endpoint_id, secret=secret)
+
+    @routes.post("/endpoints/{endpoint_id}/test", status_code=202)
+    async def test(
+        endpoint_id: IdInPath, caller: Caller = Depends(needs("endpoints:write"))
+    ) -> Queued:
+        """Send a test event, signed and tried again like any other."""
+        endpoint = await visible(endpoint_id, caller)
+        if not endpoint["active"]:
+            raise Problem(409, "endpoint_disabled", "The endpoint is disabled")
+        async with database.transaction() as tx:
+            delivery_id = await usecases.send_test(tx, endpoint)
+            tx.after_commit(wake)
+        return Queued(delivery_id=delivery_id, state="pending")
+
+    @routes.delete("/endpoints/{endpoint_id}", status_code=204)
+    async def disable(
+        endpoint_id: IdInPath, caller: Caller = Depends(needs("endpoints:write"))
+    ) -> None:
+        """Disable an endpoint; what still waits for it ends as failed. Its log stays."""
+        await visible(endpoint_id, caller)
+        async with database.transaction() as tx:
+            await storage.disable_endpoints(tx, [endpoint_id], "it was removed")
+            tx.after_commit(wake)
+
+    return routes
+
+
+def deliveries_router(service: Service, wake: Callable[[], None]) -> APIRouter:
     """Return the routes of deliveries."""
     routes = APIRouter(prefix="/internal/v1", tags=["internal"])
     needs, database = service.verifier.needs, service.database
 
+    async def visible(delivery_id: str, caller: Caller) -> Any:
+        async with _view(database, caller) as tx:
+            found = await storage.find_delivery(tx, delivery_id)
+        if found is None:
+            raise Problem(404, "not_found", "There is no such delivery")
+        return found
+
     @routes.get("/deliveries")
     async def deliveries(
-        payment_id: str = Query(max_length=80),
+        payment_id: str = Query(pattern=ID),
         caller: Caller = Depends(needs("deliveries:read")),
     ) -> Deliveries:
         """A payment's deliveries."""
-        async with database.request(
-            client_id=caller.client_id or "", mode=caller.mode or "", operator=caller.operator
-        ) as tx:
+        async with _view(database, caller) as tx:
             rows = await storage.deliveries_of(tx, payment_id)
-        return Deliveries(
-            deliveries=[
-                Delivery(
-                    delivery_id=row["id"],
-                    endpoint_id=row["endpoint_id"],
-                    url=row["url"],
-                    event_type=row["event_type"],
-                    state=row["state"],
-                    attempts=_attempts(row),
-                    next_at=row["next_at"],
-                )
-                for row in rows
-            ]
-        )
+        return Deliveries(deliveries=[_delivery(row) for row in rows])
+
+    @routes.get("/deliveries/{delivery_id}")
+    async def delivery(
+        delivery_id: IdInPath, caller: Caller = Depends(needs("deliveries:read"))
+    ) -> Delivery:
+        """One delivery, also of a test event."""
+        return _delivery(await visible(delivery_id, caller))
 
     @routes.post("/deliveries/{delivery_id}/replay", status_code=202)
     async def replay(
-        delivery_id: str, caller: Caller = Depends(needs("endpoints:write"))
-    ) -> dict[str, str]:
+        delivery_id: IdInPath, caller: Caller = Depends(needs("endpoints:write"))
+    ) -> Queued:
         """Send an ended delivery again under the same webhook id."""
-        async with database.request(
-            client_id=caller.client_id or "", mode=caller.mode or "", operator=caller.operator
-        ) as tx:
-            seen = await tx.value("select 1 from deliveries where id = $1", delivery_id)
-        done = False
-        if seen:
-            async with database.transaction() as tx:
-                done = await storage.replay(tx, delivery_id)
+        await visible(delivery_id, caller)
+        async with database.transaction() as tx:
+            done = await storage.replay(tx, delivery_id)
+            tx.after_commit(wake)
         if not done:
-            raise Problem(404, "not_found", "No ended delivery with that id can be sent again")
-        return {"delivery_id": delivery_id, "state": "pending"}
+            title = "Only an ended delivery to an active endpoint can be sent again"
+            raise Problem(409, "not_replayable", title)
+        return Queued(delivery_id=delivery_id, state="pending")
 
     return routes

@@ -1,7 +1,7 @@
 """All SQL of the notifier."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,18 +22,35 @@ from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text
     $8::bytea[], $9::text[], $10::text[]) as u(id, endpoint_id, client_id, mode, event_id,
     event_type, payment_id, body, correlation_id, traceparent)
 on conflict (event_id, endpoint_id) do nothing"""
-# Fair: at most `$3` due rows of one endpoint, and none of an endpoint whose slots are all taken.
+# Fair: each endpoint that has work is looked at by itself (an index skip scan), so a flood of one
+# can't fill the view; then nobody gets more than its open calls leave, and first ones go first.
 _CLAIM = """
-with fair as (
-    select id, row_number() over (partition by endpoint_id order by next_at) as n from (
-        select id, endpoint_id, next_at from deliveries
-        where state in ('pending', 'sending') and next_at <= now()
-          and not (endpoint_id = any($4::text[]))
-        order by next_at limit 2000) due),
+with recursive held_endpoint as (select * from unnest($5::text[], $6::int[]) as h(id, n)),
+held_client as (select * from unnest($7::text[], $8::int[]) as h(id, n)),
+waiting as (
+    (select endpoint_id as id from deliveries where state in ('pending', 'sending')
+     order by endpoint_id limit 1)
+    union all
+    select (select d.endpoint_id from deliveries d
+            where d.state in ('pending', 'sending') and d.endpoint_id > w.id
+            order by d.endpoint_id limit 1)
+    from waiting w where w.id is not null),
+due as (
+    select d.id, d.next_at, e.client_id
+    from waiting w join endpoints e on e.id = w.id
+    left join held_endpoint h on h.id = w.id
+    cross join lateral (
+        select id, next_at from deliveries
+        where endpoint_id = w.id and state in ('pending', 'sending') and next_at <= now()
+        order by next_at limit greatest($3 - coalesce(h.n, 0), 0)) d),
+fair as (
+    select due.id, coalesce(h.n, 0)
+        + row_number() over (partition by client_id order by next_at, due.id) as turn
+    from due left join held_client h on h.id = due.client_id),
 picked as (
-    select d.id from deliveries d join fair f on f.id = d.id and f.n <= $3
+    select d.id from deliveries d join fair f on f.id = d.id and f.turn <= $4
     where d.state in ('pending', 'sending') and d.next_at <= now()
-    order by d.next_at limit $1 for update of d skip locked)
+    order by f.turn, d.next_at limit $1 for update of d skip locked)
 update deliveries d set state = 'sending', lease = d.lease + 1, attempts = d.attempts + 1,
     next_at = now() + make_interval(secs => $2)
 from picked, endpoints e where d.id = picked.id and e.id = d.endpoint_id
@@ -63,12 +80,21 @@ select o.id, o.type, o.subject, o.command, o.body
 from unnest($11::text[], $12::text[], $13::text[], $14::bool[], $15::bytea[], $1::text[])
     as o(id, type, subject, command, body, delivery) join done on done.id = o.delivery"""
 _DELIVERIES = """
-select d.id, d.endpoint_id, e.url, d.event_type, d.event_id, d.state, d.next_at, d.created_at,
-    d.attempts, coalesce(array_agg(row(a.number, a.attempted_at, a.status_code, a.error,
-        a.duration_ms) order by a.number) filter (where a.number is not null), '{}') as tries
+select d.id, d.endpoint_id, e.url, d.event_type, d.event_id, d.state, d.created_at, d.attempts,
+    d.attempts_before, case when d.state = 'pending' then d.next_at end as next_at,
+    coalesce(array_agg(row(a.number, a.attempted_at, a.status_code, a.error, a.duration_ms)
+        order by a.number) filter (where a.number is not null), '{}') as tries
 from deliveries d join endpoints e on e.id = d.endpoint_id
 left join delivery_attempts a on a.delivery_id = d.id
-where d.payment_id = $1 group by d.id, e.url order by d.created_at, d.id limit 200"""
+where ($1::text is null or d.payment_id = $1) and ($2::text is null or d.id = $2)
+group by d.id, e.url order by d.created_at, d.id limit 200"""
+# Its waiting deliveries become due: the sender ends each, with an attempt and an event that say so.
+_DISABLE = """
+with off as (
+    update endpoints set active = false, disabled_reason = $2, version = version + 1
+    where id = any($1::text[]) and active returning id)
+update deliveries d set next_at = now() from off
+where d.endpoint_id = off.id and d.state = 'pending'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +118,7 @@ class Attempt:
     """How one attempt ended, and the event that tells of it."""
 
     delivery_id: str
+    endpoint_id: str
     lease: int
     state: str
     next_at: dt.datetime | None
@@ -102,6 +129,7 @@ class Attempt:
     duration_ms: int
     response: str | None
     event: Outgoing
+    disable: bool = False  # the receiver said that it is gone
 
 
 async def endpoints_of(tx: Tx, owners: Sequence[tuple[str, str]]) -> list[asyncpg.Record]:
@@ -119,10 +147,30 @@ async def insert_deliveries(tx: Tx, new: Sequence[NewDelivery]) -> None:
 
 
 async def claim_due(
-    tx: Tx, limit: int, lease_seconds: float, share: int, busy: Sequence[str]
+    tx: Tx,
+    *,
+    limit: int,
+    lease_seconds: float,
+    per_endpoint: int,
+    per_client: int,
+    endpoints: Mapping[str, int],
+    clients: Mapping[str, int],
 ) -> list[asyncpg.Record]:
-    """Lease due deliveries, at most `share` of one endpoint, none of the `busy` ones."""
-    return await tx.fetch(_CLAIM, limit, lease_seconds, share, list(busy))
+    """Lease due deliveries, oldest first, so that none has more open than it may.
+
+    `endpoints` and `clients` say how many calls each has open in this process right now.
+    """
+    return await tx.fetch(
+        _CLAIM,
+        limit,
+        lease_seconds,
+        per_endpoint,
+        per_client,
+        list(endpoints.keys()),
+        list(endpoints.values()),
+        list(clients.keys()),
+        list(clients.values()),
+    )
 
 
 async def store_attempts(tx: Tx, attempts: Sequence[Attempt]) -> None:
@@ -138,19 +186,9 @@ async def store_attempts(tx: Tx, attempts: Sequence[Attempt]) -> None:
     )
 
 
-async def disable_endpoint(tx: Tx, endpoint_id: str, reason: str) -> None:
-    """Stop telling an endpoint; its waiting deliveries end as failed."""
-    await tx.run(
-        "update endpoints set active = false, disabled_reason = $2, version = version + 1 "
-        "where id = $1 and active",
-        endpoint_id,
-        reason,
-    )
-    await tx.run(
-        "update deliveries set state = 'failed', next_at = null, ended_at = now() "
-        "where endpoint_id = $1 and state = 'pending'",
-        endpoint_id,
-    )
+async def disable_endpoints(tx: Tx, endpoint_ids: Sequence[str], reason: str) -> None:
+    """Stop telling endpoints; those that are off already keep their reason."""
+    await tx.run(_DISABLE, sorted(endpoint_ids), reason)
 
 
 async def count_endpoints(tx: Tx, client_id: str, mode: str) -> int:
@@ -181,16 +219,22 @@ async def insert_endpoint(
     )
 
 
-async def rotate_secret(tx: Tx, endpoint_id: str, secret: Any, overlap_seconds: int) -> bool:
-    """Replace an endpoint's secret; the old one signs as well for a while. False: no such one."""
-    tag = await tx.run(
+async def rotate_secret(tx: Tx, endpoint_id: str, secret: Any, overlap_seconds: int) -> None:
+    """Replace an endpoint's secret; the old one signs as well for a while."""
+    await tx.run(
         "update endpoints set previous_secret = secret, secret = $2, version = version + 1, "
         "previous_until = now() + make_interval(secs => $3) where id = $1",
         endpoint_id,
         secret,
         float(overlap_seconds),
     )
-    return tag != "UPDATE 0"
+
+
+async def find_endpoint(tx: Tx, endpoint_id: str) -> asyncpg.Record | None:
+    """Return an endpoint's owner and whether it is active, or None where `tx` sees none."""
+    return await tx.row(
+        "select id, client_id, mode, active from endpoints where id = $1", endpoint_id
+    )
 
 
 async def list_endpoints(tx: Tx, client_id: str, mode: str) -> list[asyncpg.Record]:
@@ -218,4 +262,9 @@ async def replay(tx: Tx, delivery_id: str) -> bool:
 
 async def deliveries_of(tx: Tx, payment_id: str) -> list[asyncpg.Record]:
     """Return a payment's deliveries with their attempts, oldest first."""
-    return await tx.fetch(_DELIVERIES, payment_id)
+    return await tx.fetch(_DELIVERIES, payment_id, None)
+
+
+async def find_delivery(tx: Tx, delivery_id: str) -> asyncpg.Record | None:
+    """Return a delivery with its attempts, or None where `tx` sees none."""
+    return await tx.row(_DELIVERIES, None, delivery_id)

@@ -11,7 +11,7 @@ from mospay_shared.contracts import Event, Outgoing, PaymentEventV1, WebhookEven
 from mospay_shared.ids import new_id
 
 from mospay_notifier import storage
-from mospay_notifier.domain import TooManyEndpoints, event_name, new_secret, wants
+from mospay_notifier.domain import TEST_EVENT, TooManyEndpoints, event_name, new_secret, wants
 
 _HIDDEN = {"service_id", "app_id", "previous_status"}
 
@@ -96,6 +96,38 @@ def attempt_event(
     )
 
 
+async def store_attempts(tx: Tx, attempts: Sequence[storage.Attempt]) -> None:
+    """Store what became of attempts; endpoints that are gone are told no more."""
+    await storage.store_attempts(tx, attempts)
+    gone = {a.endpoint_id for a in attempts if a.disable}
+    if gone:
+        await storage.disable_endpoints(tx, sorted(gone), "it answered 410 Gone")
+
+
+async def send_test(tx: Tx, endpoint: Any) -> str:
+    """Write a delivery of a test event to one endpoint, made like any other; return its id."""
+    now = dt.datetime.now(dt.UTC)
+    body = {
+        "type": TEST_EVENT,
+        "timestamp": now,
+        "data": {"endpoint_id": endpoint["id"], "mode": endpoint["mode"]},
+    }
+    delivery = storage.NewDelivery(
+        id=new_id("dlv"),
+        endpoint_id=endpoint["id"],
+        client_id=endpoint["client_id"],
+        mode=endpoint["mode"],
+        event_id=new_id("evt"),
+        event_type=TEST_EVENT,
+        payment_id=None,
+        body=orjson.dumps(body, option=orjson.OPT_UTC_Z),
+        correlation_id=None,
+        traceparent=None,
+    )
+    await storage.insert_deliveries(tx, [delivery])
+    return delivery.id
+
+
 async def create_endpoint(
     tx: Tx,
     sealer: Sealer,
@@ -115,9 +147,9 @@ async def create_endpoint(
     return endpoint_id, secret
 
 
-async def rotate(tx: Tx, sealer: Sealer, endpoint_id: str, overlap_seconds: int) -> str | None:
-    """Replace an endpoint's secret and return the new one; None when there is no such endpoint."""
+async def rotate(tx: Tx, sealer: Sealer, endpoint_id: str, overlap_seconds: int) -> str:
+    """Replace an endpoint's secret and return the new one; it is never shown again."""
     secret = new_secret()
     sealed = sealer.seal({"secret": secret}, endpoint_id).model_dump()
-    done = await storage.rotate_secret(tx, endpoint_id, sealed, overlap_seconds)
-    return secret if done else None
+    await storage.rotate_secret(tx, endpoint_id, sealed, overlap_seconds)
+    return secret

@@ -2,6 +2,8 @@
 
 import asyncio
 import datetime as dt
+import functools
+import time
 from collections import Counter as Tally
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +26,31 @@ log = structlog.get_logger()
 ATTEMPTS = Counter("mospay_notifier_attempts", "Webhook attempts by result", ["result"])
 IN_FLIGHT = Gauge("mospay_notifier_in_flight", "Open webhook calls")
 RESULTS_BATCH = 200
+DRAIN_MARGIN_SECONDS = 2.0  # of the half of a shutdown we may take: to store what came back
 SECRETS_KEPT = 10_000  # opened secrets in memory, by endpoint and version of the sealed value
+
+
+class OpenCalls:
+    """How many calls are open, by endpoint and by client, in this process."""
+
+    def __init__(self) -> None:
+        self.endpoints: Tally[str] = Tally()
+        self.clients: Tally[str] = Tally()
+
+    def take(self, row: Any) -> None:
+        """Count a call that starts."""
+        self.endpoints[row["endpoint_id"]] += 1
+        self.clients[row["client_id"]] += 1
+
+    def release(self, row: Any) -> None:
+        """Count a call that ended; who has none left is forgotten."""
+        for tally, key in (
+            (self.endpoints, row["endpoint_id"]),
+            (self.clients, row["client_id"]),
+        ):
+            tally[key] -= 1
+            if not tally[key]:
+                del tally[key]
 
 
 class Sender:
@@ -35,7 +61,7 @@ class Sender:
         self._session: aiohttp.ClientSession | None = None
         self._results: Batcher[storage.Attempt, None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._open: Tally[str] = Tally()
+        self._open = OpenCalls()
         self._secrets: dict[str, str] = {}
         self.worker = Worker("notifier.sender", self._turn, idle_seconds=0.5)
 
@@ -49,11 +75,17 @@ class Sender:
         self._results = Batcher(self._store, limit=RESULTS_BATCH)
 
     async def drain(self) -> None:
-        """Wait for open calls and store their results."""
+        """Wait for open calls and store their results; one that takes too long is made again."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._settings.timeout_seconds + 2)
+            seconds = max(self._settings.shutdown_seconds / 2 - DRAIN_MARGIN_SECONDS, 0)
+            _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
         if self._results is not None:
             await self._results.close()
+
+    async def close(self) -> None:
+        """Close the session."""
         if self._session is not None:
             await self._session.close()
 
@@ -62,24 +94,34 @@ class Sender:
         if free <= 0:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED, timeout=1)
             return 0
-        share = self._settings.in_flight_endpoint
-        busy = [endpoint for endpoint, count in self._open.items() if count >= share]
+        # Counted from before the claim: a process that was paused must not send on a lost lease.
+        send_before = time.monotonic() + self._settings.lease_seconds
+        send_before -= self._settings.timeout_seconds
         async with self._service.database.transaction() as tx:
             rows = await storage.claim_due(
-                tx, min(free, RESULTS_BATCH), self._settings.lease_seconds, share, busy
+                tx,
+                limit=min(free, RESULTS_BATCH),
+                lease_seconds=self._settings.lease_seconds,
+                per_endpoint=self._settings.in_flight_endpoint,
+                per_client=self._settings.in_flight_client,
+                endpoints=self._open.endpoints,
+                clients=self._open.clients,
             )
         for row in rows:
-            self._open[row["endpoint_id"]] += 1
-            task = asyncio.create_task(self._send(row))
+            self._open.take(row)
+            task = asyncio.create_task(self._send(row, send_before))
             self._tasks.add(task)
-            task.add_done_callback(self._finished)
+            task.add_done_callback(functools.partial(self._finished, row))
         IN_FLIGHT.set(len(self._tasks))
         return len(rows)
 
-    def _finished(self, task: "asyncio.Task[None]") -> None:
+    def _finished(self, row: Any, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception():
-            log.error("delivery_failed", exc_info=task.exception())
+        self._open.release(row)
+        IN_FLIGHT.set(len(self._tasks))
+        if not task.cancelled() and (error := task.exception()):
+            log.error("delivery_not_stored", delivery_id=row["id"], exc_info=error)
+        self.worker.wake()
 
     def _secrets_of(self, row: Any) -> list[str]:
         opened = []
@@ -95,46 +137,42 @@ class Sender:
             opened.append(self._secrets[key])
         return opened
 
-    async def _send(self, row: Any) -> None:
-        try:
-            at = dt.datetime.now(dt.UTC)
-            answer = await self._attempt(row, int(at.timestamp()))
-            number = row["attempts"] - row["attempts_before"]
-            now = dt.datetime.now(dt.UTC)
-            verdict = judge(
-                number,
-                answer.status_code,
-                answer.retry_after_seconds,
-                self._settings.schedule_seconds,
-                now,
+    async def _send(self, row: Any, send_before: float) -> None:
+        if time.monotonic() > send_before:
+            log.warning("lease_too_old_to_send", delivery_id=row["id"])
+            return
+        at = dt.datetime.now(dt.UTC)
+        answer = await self._attempt(row, int(at.timestamp()))
+        verdict = judge(
+            row["attempts"] - row["attempts_before"],
+            answer.status_code,
+            answer.retry_after_seconds,
+            self._settings.schedule_seconds,
+            dt.datetime.now(dt.UTC),
+        )
+        if not row["active"]:
+            verdict = Verdict("failed", None)
+        ATTEMPTS.labels(verdict.state).inc()
+        assert self._results is not None
+        await self._results.submit(
+            storage.Attempt(
+                delivery_id=row["id"],
+                endpoint_id=row["endpoint_id"],
+                lease=row["lease"],
+                state=verdict.state,
+                next_at=verdict.next_at,
+                number=row["attempts"],
+                attempted_at=at,
+                status_code=answer.status_code,
+                error=answer.error,
+                duration_ms=answer.duration_ms,
+                response=answer.response,
+                event=usecases.attempt_event(row, verdict.state, answer, verdict.next_at, at),
+                disable=verdict.disable,
             )
-            if not row["active"] and verdict.state == "pending":
-                verdict = Verdict("failed", None)
-            ATTEMPTS.labels(verdict.state).inc()
-            event = usecases.attempt_event(row, verdict.state, answer, verdict.next_at, at)
-            assert self._results is not None
-            await self._results.submit(
-                storage.Attempt(
-                    delivery_id=row["id"],
-                    lease=row["lease"],
-                    state=verdict.state,
-                    next_at=verdict.next_at,
-                    number=row["attempts"],
-                    attempted_at=at,
-                    status_code=answer.status_code,
-                    error=answer.error,
-                    duration_ms=answer.duration_ms,
-                    response=answer.response,
-                    event=event,
-                )
-            )
-            if verdict.disable:
-                await self._disable(row["endpoint_id"])
-        finally:
-            self._open[row["endpoint_id"]] -= 1
-            if not self._open[row["endpoint_id"]]:
-                del self._open[row["endpoint_id"]]
-            self.worker.wake()
+        )
+        if verdict.disable:
+            log.warning("endpoint_disabled", endpoint_id=row["endpoint_id"])
 
     async def _attempt(self, row: Any, timestamp: int) -> clients.Answer:
         if not row["active"]:
@@ -158,11 +196,6 @@ class Sender:
 
     async def _store(self, attempts: Sequence[storage.Attempt]) -> list[None]:
         async with self._service.database.transaction() as tx:
-            await storage.store_attempts(tx, attempts)
+            await usecases.store_attempts(tx, attempts)
             tx.after_commit(self._service.relay.wake)
         return [None] * len(attempts)
-
-    async def _disable(self, endpoint_id: str) -> None:
-        async with self._service.database.transaction() as tx:
-            await storage.disable_endpoint(tx, endpoint_id, "it answered 410 Gone")
-        log.warning("endpoint_disabled", endpoint_id=endpoint_id)
