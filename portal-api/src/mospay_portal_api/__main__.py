@@ -3,16 +3,20 @@
 import argparse
 import asyncio
 import json
-import secrets
+import re
 import sys
 
 from mospay_shared.chassis.database import Database
 from mospay_shared.chassis.main import run
 
 from mospay_portal_api.app import build
-from mospay_portal_api.domain import Conflict
+from mospay_portal_api.domain.credentials import generated_password
+from mospay_portal_api.domain.errors import Conflict
+from mospay_portal_api.domain.people import EMAIL_PATTERN, Author
 from mospay_portal_api.settings import PortalSettings
 from mospay_portal_api.usecases import people
+
+PASSWORD_LENGTH = 12  # characters a given password has at least
 
 
 async def _create_admin(email: str, password: str) -> None:
@@ -29,33 +33,37 @@ async def _create_admin(email: str, password: str) -> None:
                 email=email,
                 role="owner",
                 password_hash=hashed,
-                actor="command line",
+                by=Author("command line"),
             )
     finally:
         await database.close()
 
 
 def create_admin(arguments: list[str]) -> None:
-    """Make an admin; print address and password once, as JSON."""
+    """Make an admin with every permission; print address and password once, as JSON."""
     parser = argparse.ArgumentParser(prog="python -m mospay_portal_api create-admin")
     parser.add_argument("--email", required=True)
-    parser.add_argument("--password-stdin", action="store_true")
-    parser.add_argument("--if-missing", action="store_true", help="do nothing when it exists")
+    parser.add_argument("--password-stdin", action="store_true", help="read it from stdin")
+    parser.add_argument("--if-missing", action="store_true", help="succeed when it exists")
     chosen = parser.parse_args(arguments)
-    password = sys.stdin.readline().rstrip("\n") if chosen.password_stdin else ""
-    if chosen.password_stdin and len(password) < 12:
-        sys.exit("the password must have at least 12 characters")
-    password = password or secrets.token_urlsafe(18)
+    if not re.match(EMAIL_PATTERN, chosen.email) or len(chosen.email) > 254:
+        sys.exit(f"{chosen.email!r} is not an e-mail address")
+    password = sys.stdin.readline().rstrip("\r\n") if chosen.password_stdin else ""
+    if chosen.password_stdin and len(password) < PASSWORD_LENGTH:
+        sys.exit(f"the password must have at least {PASSWORD_LENGTH} characters")
+    password = password or generated_password()
     try:
         asyncio.run(_create_admin(chosen.email, password))
-    except Conflict as error:
+    except Conflict:
         if chosen.if_missing:
+            sys.stderr.write(f"an admin {chosen.email} exists already; nothing was changed\n")
             return
-        sys.exit(f"{error}: {chosen.email}")
+        sys.exit(f"an admin {chosen.email} exists already; nothing was changed")
     sys.stdout.write(json.dumps({"email": chosen.email, "password": password}) + "\n")
 
 
-if sys.argv[1:2] == ["create-admin"]:
-    create_admin(sys.argv[2:])
-else:
-    run(build)
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["create-admin"]:
+        create_admin(sys.argv[2:])
+    else:
+        run(build)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 from fastapi import FastAPI
 from mospay_shared.chassis.main import migrations_beside, placeholder_environment
@@ -10,9 +11,11 @@ from mospay_shared.chassis.service import Service
 from mospay_portal_api import handlers, workers
 from mospay_portal_api.clients import House
 from mospay_portal_api.routes import context as shared
-from mospay_portal_api.routes import directory, reads, session, stream, web
+from mospay_portal_api.routes import credentials, directory, reads, session, stream, web
 from mospay_portal_api.settings import PortalSettings
+from mospay_portal_api.usecases import people
 from mospay_portal_api.usecases.live import Feed
+from mospay_portal_api.usecases.reading import Reader
 
 _KEY = "A" * 43 + "="
 _PLACEHOLDERS = {
@@ -33,14 +36,15 @@ def create_service(settings: PortalSettings) -> Service:
         migrations_folder=migrations_beside(__file__),
         serves_without_broker=True,
     )
-    house, feed = House(settings), Feed(service.database, settings)
-    context = shared.Context(service, settings, house, feed)
-    service.subscribe(*handlers.subscriptions(service.relay))
+    database, house = service.database, House(settings)
+    feed = Feed(database, settings)
+    context = shared.Context(service, settings, house, feed, Reader(database, house, settings))
+    service.subscribe(*handlers.subscriptions(service.relay, feed))
     service.on_open(house.open)
+    service.on_open(people.warm_up)
+    service.on_close(feed.close)
     service.on_close(house.close)
-    service.work(
-        workers.stream_feed(feed, settings), workers.housekeeping(service.database, settings)
-    )
+    service.work(*workers.workers(database, settings))
     shared.install_errors(service.app)
     service.app.add_middleware(
         web.SecurityHeaders, https=settings.public_url.startswith("https://")
@@ -48,17 +52,30 @@ def create_service(settings: PortalSettings) -> Service:
     for routes in (
         session.router(context),
         directory.companies_router(context),
+        directory.clients_router(context),
         directory.services_router(context),
-        directory.credentials_router(context),
-        directory.endpoints_router(context),
+        directory.assignments_router(context),
+        credentials.router(context),
+        credentials.endpoints_router(context),
         reads.router(context),
-        reads.payment_router(context),
         reads.figures_router(context),
         stream.router(context),
         web.router(settings.web_dir),  # last: it answers every other path
     ):
         service.app.include_router(routes)
+    _describe_problems(service.app)
     return service
+
+
+def _describe_problems(app: FastAPI) -> None:
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = shared.problem_media(made())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def create_app(settings: PortalSettings) -> FastAPI:

@@ -1,6 +1,10 @@
-"""HTTP out of portal-api: reads of the house services with a short-lived service token."""
+"""HTTP out of portal-api: calls of the house services with a short-lived service token.
+
+Errors: HouseError > Unavailable (no proper answer), Refused (a problem to pass on).
+"""
 
 import asyncio
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,26 +14,33 @@ from mospay_shared.chassis import telemetry
 from mospay_shared.chassis.http_out import open_client
 from mospay_shared.chassis.service_tokens import TokenSigner
 
-from mospay_portal_api.domain import Person
+from mospay_portal_api.domain.people import Asker
 from mospay_portal_api.settings import PortalSettings
 
 log = structlog.get_logger()
+# The house's addresses come from our own settings, never from a person, and are private ones.
+_ANYWHERE = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
+_PASSED_ON = (400, 409, 410, 422)
 
 
-class Unavailable(Exception):
-    """A house service did not answer properly; `service` says which."""
+class HouseError(Exception):
+    """Base of what a call of a house service raises."""
+
+
+class Unavailable(HouseError):
+    """A house service did not answer properly; `service` says which, `detail` how."""
 
     def __init__(self, service: str, detail: str) -> None:
         super().__init__(f"{service}: {detail}")
         self.service, self.detail = service, detail
 
 
-class Refused(Exception):
-    """A house service answered with a problem of ours to pass on (4xx)."""
+class Refused(HouseError):
+    """A house service answered with a problem of the request to pass on."""
 
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        super().__init__(str(problem.get("title")))
-        self.status, self.problem = status, problem
+    def __init__(self, service: str, status: int, problem: Mapping[str, Any]) -> None:
+        super().__init__(f"{service}: {problem.get('title')}")
+        self.service, self.status, self.problem = service, status, problem
 
 
 class House:
@@ -51,9 +62,7 @@ class House:
         }
         self._clients = {
             name: open_client(
-                url,
-                allowed=self._settings.allow_private_networks,
-                timeout_seconds=self._settings.read_timeout_seconds,
+                url, allowed=_ANYWHERE, timeout_seconds=self._settings.read_timeout_seconds
             )
             for name, url in urls.items()
         }
@@ -67,45 +76,71 @@ class House:
         """The services that can be asked."""
         return tuple(self._clients)
 
-    async def call(
+    async def find(
         self,
         service: str,
         path: str,
         scope: str,
-        person: Person,
-        *,
-        client_id: str | None = None,
-        mode: str | None = None,
+        asker: Asker,
         query: Mapping[str, Any] | None = None,
-        body: Any = None,
     ) -> Any:
-        """Call a service and return its JSON (None for 404).
+        """GET an object or a list, or None when the service has none (404); raises HouseError."""
+        return await self._call("GET", service, path, scope, asker, query=query)
 
-        A client user's token always names the client: that is what row-level security is set from.
-        """
-        if person.client_ids is not None and client_id is None:
-            raise ValueError("a client user's call must name its client")
+    async def get(
+        self,
+        service: str,
+        path: str,
+        scope: str,
+        asker: Asker,
+        query: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """GET an object or a list that is always there; raises HouseError."""
+        found = await self.find(service, path, scope, asker, query)
+        if found is None:
+            raise Unavailable(service, f"it has no {path}")
+        return found
+
+    async def post(
+        self, service: str, path: str, scope: str, asker: Asker, body: Mapping[str, Any]
+    ) -> Any:
+        """POST a body and return the answer; raises HouseError. Never sent twice."""
+        made = await self._call("POST", service, path, scope, asker, body=body)
+        if made is None:
+            raise Unavailable(service, f"it has no {path}")
+        return made
+
+    async def _call(
+        self,
+        method: str,
+        service: str,
+        path: str,
+        scope: str,
+        asker: Asker,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
         token = self._signer.token(
-            service, scope, actor=person.user_id, client_id=client_id, mode=mode
+            service, scope, actor=asker.actor, client_id=asker.client_id, mode=asker.mode
         )
         headers = {"Authorization": f"Bearer {token}"}
         if traceparent := telemetry.current_traceparent():
             headers["traceparent"] = traceparent
+        params = {k: v for k, v in (query or {}).items() if v is not None}
         try:
             answer = await self._clients[service].request(
-                "GET" if body is None else "POST",
-                path,
-                params={k: v for k, v in (query or {}).items() if v is not None},
-                json=body,
-                headers=headers,
+                method, path, params=params, json=body, headers=headers
             )
-        except httpx.HTTPError as error:
-            log.warning("house_read_failed", to=service, path=path, reason=repr(error)[:200])
+            content = answer.json() if answer.content else None
+        except (httpx.HTTPError, ValueError, OSError) as error:
+            log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
             raise Unavailable(service, "it does not answer right now") from error
         if answer.status_code == 404:
             return None
-        if answer.status_code >= 500 or answer.status_code in (401, 403):
+        if answer.status_code in _PASSED_ON and isinstance(content, dict):
+            raise Refused(service, answer.status_code, content)
+        if answer.is_error or not isinstance(content, (dict, list)):
+            log.warning("house_call_failed", to=service, path=path, status=answer.status_code)
             raise Unavailable(service, f"it answered {answer.status_code}")
-        if answer.is_error:
-            raise Refused(answer.status_code, answer.json())
-        return answer.json()
+        return content

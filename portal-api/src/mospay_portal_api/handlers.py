@@ -8,24 +8,25 @@ from mospay_shared.chassis.inbox import Subscription
 from mospay_shared.chassis.outbox import Relay
 from mospay_shared.contracts import MESSAGES, Event, PaymentEventV1, SnapshotRequestedV1
 
-from mospay_portal_api.usecases import directory, live
+from mospay_portal_api.usecases import live, snapshot
 
 PAYMENT_EVENTS = tuple(sorted(name for name in MESSAGES if name.startswith("payment.")))
 
 
-def subscriptions(relay: Relay) -> list[Subscription]:
+def subscriptions(relay: Relay, feed: live.Feed) -> list[Subscription]:
     """Return what portal-api listens to: requests for a snapshot, and news for open browsers."""
 
     async def on_snapshot_requested(tx: Tx, events: Sequence[Event[SnapshotRequestedV1]]) -> None:
         for event in events:
-            await directory.answer_snapshot(tx, relay, event)
+            await snapshot.answer(tx, relay, event)
 
     async def on_payment(tx: Tx, events: Sequence[Event[PaymentEventV1]]) -> None:
         await live.keep_news(tx, events)
+        tx.after_commit(feed.wake)
 
     asked = QueueSpec("portal-api.directory", commands=("directory.snapshot_requested.v1",))
     news = QueueSpec("portal-api.live", events=PAYMENT_EVENTS)
     return [
-        Subscription(asked, {"directory.snapshot_requested.v1": on_snapshot_requested}),
+        Subscription(asked, {"directory.snapshot_requested.v1": on_snapshot_requested}, limit=1),
         Subscription(news, dict.fromkeys(PAYMENT_EVENTS, on_payment), linger_seconds=0.1),
     ]

@@ -19,7 +19,7 @@ class PortalSettings(ServiceSettings):
     ledger_url: str
     notifier_url: str
     reporter_url: str
-    public_url: str = "http://127.0.0.1"
+    public_url: str = "http://127.0.0.1"  # https here makes the cookie Secure and sends HSTS
     web_dir: Path | None = None  # the built web UI
 
     read_timeout_seconds: float = Field(2.0, gt=0)  # one read of a house service
@@ -27,9 +27,9 @@ class PortalSettings(ServiceSettings):
     session_seconds: int = Field(43_200, ge=60)  # a session ends after so long in any case
     failures_allowed: int = Field(5, ge=1)  # wrong passwords before a lock
     lock_seconds: int = Field(900, ge=1)  # how long a lock holds
-    password_length: int = Field(12, ge=12)  # characters a person's password has at least
     stream_poll_seconds: float = Field(0.3, gt=0)  # how often the live stream is looked at
     stream_ping_seconds: float = Field(15.0, gt=0)  # keeps proxies from cutting a quiet stream
+    stream_check_seconds: float = Field(5.0, gt=0)  # an ended session's stream ends within this
     stream_kept_seconds: int = Field(3600, ge=60)  # replay reaches back so far
     stream_connections: int = Field(500, ge=1)  # open streams of a process
     expected_seconds: float = Field(20.0, gt=0)  # a hop not seen for so long is called missing

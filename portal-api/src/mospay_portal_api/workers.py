@@ -1,24 +1,23 @@
-"""Time into portal-api: the one look behind all open streams, and housekeeping."""
+"""Time into portal-api: what has ended is forgotten."""
 
 from mospay_shared.chassis.database import Database
 from mospay_shared.chassis.workers import Worker
 
 from mospay_portal_api.settings import PortalSettings
-from mospay_portal_api.usecases import people
-from mospay_portal_api.usecases.live import Feed
+from mospay_portal_api.usecases import live, people
 
 
-def stream_feed(feed: Feed, settings: PortalSettings) -> Worker:
-    """Return the worker that looks for new stream rows while anybody listens."""
-    return Worker("portal.feed", feed.turn, settings.stream_poll_seconds)
+def workers(database: Database, settings: PortalSettings) -> list[Worker]:
+    """Return the workers that drop ended sessions and live rows past their time."""
 
-
-def housekeeping(database: Database, settings: PortalSettings) -> Worker:
-    """Return the worker that drops ended sessions and old stream rows."""
-
-    async def turn() -> int:
-        async with database.transaction() as tx:
-            await people.forget_old(tx, settings)
+    async def forget() -> int:
+        await people.forget_ended(database, settings)
         return 0
 
-    return Worker("portal.housekeeping", turn, idle_seconds=60)
+    async def prune() -> int:
+        return await live.prune(database, settings)
+
+    return [
+        Worker("portal.sessions", forget, idle_seconds=60),
+        Worker("portal.stream", prune, idle_seconds=30),
+    ]

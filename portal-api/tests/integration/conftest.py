@@ -10,10 +10,16 @@ from typing import Any
 import httpx
 import pytest
 from mospay_portal_api.app import create_service
+from mospay_portal_api.domain.people import Author
 from mospay_portal_api.settings import PortalSettings
 from mospay_portal_api.usecases import people
 from mospay_shared.chassis.service import Service
 from mospay_shared.ids import new_id
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+from pwdlib.hashers.bcrypt import BcryptHasher
+
+from .house import SERVICES, House
 
 PASSWORD = "correct horse battery"
 
@@ -49,6 +55,7 @@ class Portal:
     """The running portal-api."""
 
     service: Service
+    house: House
 
     def browser(self) -> Browser:
         """A fresh browser."""
@@ -68,7 +75,7 @@ class Portal:
                 email=email,
                 role=role,
                 password_hash=hashed,
-                actor=None,
+                by=Author(None),
             )
         return email
 
@@ -83,15 +90,27 @@ class Portal:
         company = (await admin.send("POST", "/companies", {"name": "Shop"})).json()["id"]
         body = {"company_id": company, "name": "Shop", "currency": "RWF"}
         client = (await admin.send("POST", "/clients", body)).json()["id"]
-        browser = self.browser()
+        browser = self.browser()  # signs in after the client is there
         await browser.sign_in(await self.user("client", company), "client")
         return browser, client, company
+
+    async def rows(self, sql: str, *values: Any) -> list[Any]:
+        """Rows of a statement as the worker role."""
+        async with self.service.database.transaction() as tx:
+            return await tx.fetch(sql, *values)
 
     async def sent(self, subject: str) -> list[str]:
         """The types of events written for a subject, published or not."""
         async with self.service.database.transaction() as tx:
             rows = await tx.fetch("select type from outbox where subject = $1", subject)
         return [row["type"] for row in rows]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cheap_hashes() -> None:
+    """Argon2id as everywhere, with small parameters: these tests sign in some hundred times."""
+    quick = Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1)
+    people.HASHES = PasswordHash((quick, BcryptHasher()))
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +120,12 @@ def portal_env(service_env: Callable[..., dict[str, str]], tmp_path_factory: Any
     (web / "assets").mkdir()
     (web / "assets/a.js").write_text("1")
     (web / "index.html").write_text('<meta name="csp-nonce" content="__CSP_NONCE__">')
-    return service_env("portal-api", PORTAL_ROLES="http,consume,work", PORTAL_WEB_DIR=str(web))
+    return service_env(
+        "portal-api",
+        PORTAL_ROLES="http,consume,work",
+        PORTAL_WEB_DIR=str(web),
+        PORTAL_STREAM_CHECK_SECONDS="0.3",
+    )
 
 
 @pytest.fixture
@@ -112,9 +136,12 @@ async def portal(
     for name, value in portal_env.items():
         monkeypatch.setitem(os.environ, name, value)
     service = create_service(PortalSettings())
+    urls = {name: portal_env[f"PORTAL_{stem}_URL"] for name, stem in SERVICES.items()}
+    house = House(urls, portal_env["PORTAL_TRUSTED_KEYS"].split(","))
     async with service.app.router.lifespan_context(service.app):
         for _ in range(200):
             if (await service.readiness())[0]:
                 break
             await asyncio.sleep(0.05)
-        yield Portal(service)
+        yield Portal(service, house)
+        await house.close()

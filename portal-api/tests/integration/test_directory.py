@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from mospay_portal_api.usecases import directory
+from mospay_portal_api.usecases import snapshot as snapshots
 from mospay_shared.contracts import (
     CredentialsPartV1,
     Envelope,
@@ -51,7 +51,7 @@ async def snapshot(portal: Portal) -> tuple[list[SnapshotPartV1], list[Credentia
     """Ask for a snapshot and return its parts."""
     asked = request()
     async with portal.service.database.transaction() as tx:
-        await directory.answer_snapshot(tx, portal.service.relay, asked)
+        await snapshots.answer(tx, portal.service.relay, asked)
     async with portal.service.database.transaction() as tx:
         rows = await tx.fetch(
             "select type, body from outbox where subject = $1 order by id", asked.data.request_id
@@ -173,7 +173,7 @@ async def test_edits_during_a_snapshot_are_newer_than_its_mark(portal: Portal) -
             "time_zone",
         ),
         ("/services", {**SERVICE, "microservice": "a b"}, "microservice"),
-        ("/services", {**SERVICE, "microservice": "a", "urls": {"test": "ftp://x"}}, "urls"),
+        ("/services", {**SERVICE, "microservice": "a", "urls": {"test": "ftp://x"}}, "urls.test"),
         ("/services", {**SERVICE, "microservice": "a", "routes": []}, "routes"),
         ("/users", {"audience": "client", "name": "n", "email": "no"}, "email"),
     ],
@@ -191,3 +191,145 @@ async def test_viewer_may_look_but_not_change(portal: Portal) -> None:
     viewer = await portal.admin(role="viewer")
     assert (await viewer.get("/clients")).status_code == 200
     assert (await viewer.send("POST", "/companies", {"name": "X"})).status_code == 403
+
+
+async def test_deleted_client_is_a_tombstone_in_events_and_snapshots(portal: Portal) -> None:
+    admin = await portal.admin()
+    browser, client, company = await portal.merchant(admin)
+    service = await make_service(admin)
+    pair = {"client_id": client, "service_id": service["id"]}
+    assignment = (await admin.send("POST", "/assignments", pair)).json()["id"]
+    body = {"mode": "test", "kind": "api_key"}
+    made = (await admin.send("POST", f"/clients/{client}/credentials", body)).json()
+    left = await admin.send("DELETE", f"/companies/{company}?version=1")
+    assert left.status_code == 409, "a company with clients stays"
+    known = next(c for c in (await admin.get("/clients")).json() if c["id"] == client)
+    stale = await admin.send("DELETE", f"/clients/{client}?version={known['version'] + 1}")
+    assert stale.status_code == 409 and stale.json()["current_version"] == known["version"]
+    path = f"/clients/{client}?version={known['version']}"
+    assert (await admin.send("DELETE", path)).status_code == 204
+    assert (await admin.send("DELETE", path)).status_code == 404
+    assert client not in (await admin.get("/clients")).text
+    assert (await browser.get("/session")).json()["apps"] == []
+    parts, secrets = await snapshot(portal)
+    clients = {c.client_id: c for part in parts for c in part.clients}
+    pairs = {a.assignment_id: a for part in parts for a in part.assignments}
+    keys = {c.credential_id: c for part in secrets for c in part.credentials}
+    assert clients[client].deleted and not clients[client].active
+    assert pairs[assignment].deleted and keys[made["credential_id"]].revoked
+    assert await portal.sent(assignment) == ["directory.assignment_changed.v1"] * 2
+
+
+async def test_company_without_clients_can_go_and_its_people_with_it(portal: Portal) -> None:
+    admin = await portal.admin()
+    browser, client, company = await portal.merchant(admin)
+    for kind, entity in (("clients", client), ("companies", company)):
+        known = next(c for c in (await admin.get(f"/{kind}")).json() if c["id"] == entity)
+        path = f"/{kind}/{entity}?version={known['version']}"
+        assert (await admin.send("DELETE", path)).status_code == 204
+    assert (await browser.get("/session")).status_code == 401
+    assert (await portal.sent(company))[-1] == "directory.company_changed.v1"
+
+
+async def test_what_was_deleted_can_be_made_again_under_its_name(portal: Portal) -> None:
+    admin = await portal.admin()
+    _, client, _ = await portal.merchant(admin)
+    service = await make_service(admin)
+    pair = {"client_id": client, "service_id": service["id"]}
+    first = (await admin.send("POST", "/assignments", pair)).json()
+    assert (await admin.send("POST", "/assignments", pair)).status_code == 409
+    path = f"/assignments/{first['id']}?version={first['version']}"
+    assert (await admin.send("DELETE", path)).status_code == 204
+    assert (await admin.send("POST", "/assignments", pair)).status_code == 201
+    path = f"/services/{service['id']}?version={service['version']}"
+    assert (await admin.send("DELETE", path)).status_code == 204
+    again = {**SERVICE, "microservice": service["microservice"]}
+    assert (await admin.send("POST", "/services", again)).status_code == 201
+
+
+async def test_app_id_is_never_free_again(portal: Portal) -> None:
+    admin = await portal.admin()
+    company = (await admin.send("POST", "/companies", {"name": "S"})).json()["id"]
+    wanted = "a" + new_id("x")[-20:]
+    body = {"company_id": company, "name": "S", "currency": "RWF", "app_ids": {"live": wanted}}
+    made = (await admin.send("POST", "/clients", body)).json()
+    path = f"/clients/{made['id']}?version={made['version']}"
+    assert (await admin.send("DELETE", path)).status_code == 204
+    taken = await admin.send("POST", "/clients", body)
+    assert taken.status_code == 409 and wanted in taken.json()["title"]
+
+
+async def test_snapshot_of_large_services_stays_below_the_limit_of_an_event(
+    portal: Portal,
+) -> None:
+    admin = await portal.admin()
+    field = {"code": "f011", "label": "l" * 100, "regex": "a" * 250, "enum": ["b" * 90] * 8}
+    fields = [{**field, "code": f"f{11 + n:03}"} for n in range(50)]
+    made = []
+    for _ in range(12):
+        body = {**SERVICE, "microservice": "m" + new_id("x")[-20:], "fields": fields}
+        answer = await admin.send("POST", "/services", body)
+        assert answer.status_code == 201, answer.text
+        made.append(answer.json()["id"])
+    parts, _ = await snapshot(portal)
+    seen = [s.service_id for part in parts for s in part.services]
+    assert set(made) <= set(seen) and len(seen) == len(set(seen))
+    assert len(parts) > 1 and [part.part for part in parts] == list(range(1, len(parts) + 1))
+
+
+async def test_edits_and_deletes_during_snapshots_never_win_backwards(portal: Portal) -> None:
+    """A replica that applies live events and snapshots by version ends with the newest state."""
+    admin = await portal.admin()
+    _, client, _ = await portal.merchant(admin)
+    known = next(c for c in (await admin.get("/clients")).json() if c["id"] == client)
+
+    async def edit() -> None:
+        version = known["version"]
+        for number in range(5):
+            change = {"name": f"n{number}", "version": version}
+            version = (await admin.send("PATCH", f"/clients/{client}", change)).json()["version"]
+        answer = await admin.send("DELETE", f"/clients/{client}?version={version}")
+        assert answer.status_code == 204
+
+    *taken, _ = await asyncio.gather(*(snapshot(portal) for _ in range(4)), edit())
+    rows = await portal.rows("select body from outbox where subject = $1", client)
+    live = [orjson.loads(row["body"])["data"] for row in rows]
+    newest = max(live, key=lambda body: body["version"])
+    assert newest["deleted"]
+    for parts, _ in taken:
+        for seen in (c for part in parts for c in part.clients if c.client_id == client):
+            assert seen.version <= parts[0].high_water
+            twin = next(body for body in live if body["version"] == seen.version)
+            assert (twin["name"], twin["deleted"]) == (seen.name, seen.deleted)
+        later = [body for body in live if body["version"] > parts[0].high_water]
+        assert (
+            later
+            or next(c for part in parts for c in part.clients if c.client_id == client).deleted
+        )
+
+
+async def test_two_edits_of_one_version_leave_one_winner(portal: Portal) -> None:
+    admin = await portal.admin()
+    _, client, _ = await portal.merchant(admin)
+    known = next(c for c in (await admin.get("/clients")).json() if c["id"] == client)
+    changes = [{"name": f"n{n}", "version": known["version"]} for n in range(4)]
+    answers = await asyncio.gather(
+        *(admin.send("PATCH", f"/clients/{client}", change) for change in changes)
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+
+
+async def test_every_change_is_in_the_audit_log_with_before_and_after(portal: Portal) -> None:
+    admin = await portal.admin()
+    _, client, _ = await portal.merchant(admin)
+    known = next(c for c in (await admin.get("/clients")).json() if c["id"] == client)
+    change = {"active": False, "version": known["version"]}
+    answer = await admin.send("PATCH", f"/clients/{client}", change)
+    rows = await portal.rows(
+        "select * from audit_log where subject = $1 and action = 'client_changed'", client
+    )
+    assert len(rows) == 1
+    row = rows[0]
+    assert (row["before"]["active"], row["after"]["active"]) == (True, False)
+    assert row["actor"] == (await admin.get("/session")).json()["user"]["id"]
+    assert row["request_id"] == answer.headers["x-request-id"] and row["ip"]

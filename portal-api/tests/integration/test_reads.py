@@ -1,149 +1,183 @@
-"""Reads: no tenant sees another, a service that is away leaves a named gap, the stream replays."""
+"""Reads composed from the house: whole while all answer, with a named gap while one is away."""
 
-import asyncio
-import datetime as dt
 from typing import Any
 
-import pytest
-from mospay_portal_api.usecases import live
-from mospay_shared.contracts import Envelope, Event, PaymentEventV1, PaymentStatus, outgoing
+from mospay_shared.contracts import PaymentStatus
 from mospay_shared.ids import new_id
 
-from .conftest import Browser, Portal
+from .conftest import Portal
+from .house import SERVICES, at, hop, payment_row
+from .test_live import keep, news
 
-ADMIN_ONLY = ["/companies", "/clients", "/services", "/assignments", "/trial-balance?mode=test"]
 
-
-async def test_client_user_reaches_no_admin_route(portal: Portal) -> None:
+async def test_dashboard_is_composed_of_figures_counts_and_latest_payments(portal: Portal) -> None:
     admin = await portal.admin()
     browser, client, _ = await portal.merchant(admin)
-    for path in [*ADMIN_ONLY, f"/clients/{client}/credentials", f"/clients/{client}/endpoints"]:
-        assert (await browser.get(path)).status_code == 403, path
+    await portal.house.up("reporter")
+    portal.house.know(payment_row(client))
+    answer = await browser.get("/dashboard?mode=test&range=7d")
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["granularity"] == "day" and body["kpis"]["success_rate"] == 0.75
+    assert body["kpis"]["payments_growth"] == 1.0 and body["kpis"]["volume_growth"] is None
+    assert body["kpis"]["active_clients"] == 1 and body["kpis"]["active_services"] == 0
+    assert [row["client_name"] for row in body["recent"]] == ["Shop"]
 
 
-async def test_client_user_can_not_name_another_client(portal: Portal) -> None:
+async def test_filters_reach_the_reporter_under_a_token_of_the_tenant(portal: Portal) -> None:
     admin = await portal.admin()
-    browser, own, _ = await portal.merchant(admin)
-    _, foreign, _ = await portal.merchant(admin)
-    for path in (
-        f"/payments?mode=test&client_id={foreign}",
-        f"/dashboard?mode=test&client_id={foreign}",
-    ):
-        assert (await browser.get(path)).status_code == 404, path
-    apps = (await browser.get("/session")).json()["apps"]
-    assert {app["client_id"] for app in apps} == {own}
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/payments?mode=test",
-        "/dashboard?mode=test",
-        "/payments/pay_x",
-        "/payments/pay_x/trace",
-        "/stream",
-    ],
-)
-async def test_nobody_reads_without_a_session(portal: Portal, path: str) -> None:
-    assert (await portal.browser().get(path)).status_code == 401
-
-
-async def test_service_that_is_away_is_named_and_retryable(portal: Portal) -> None:
-    admin = await portal.admin()  # nothing listens at the reporter's address in this test
-    answer = await admin.get("/payments?mode=test")
-    assert answer.status_code == 503
-    assert "reporter" in answer.json()["title"] and answer.headers["retry-after"]
-
-
-def news(client_id: str) -> Event[PaymentEventV1]:
-    """A payment event as the handler gets it."""
-    now = dt.datetime.now(dt.UTC)
-    body = PaymentEventV1(
-        payment_id=new_id("pay"),
-        client_id=client_id,
-        mode="test",
-        app_id="a",
-        service_id="s",
-        microservice="m",
-        service="collection",
-        route="payment",
-        amount_minor=5,
-        currency="RWF",
-        status=PaymentStatus.SUCCEEDED,
-        version=2,
-        reference="r",
-        accepted_at=now,
-        occurred_at=now,
-    )
-    raw = outgoing("payment.succeeded.v1", body.payment_id, body, source="t").body
-    return Event(Envelope.model_validate_json(raw), body)
-
-
-async def keep(portal: Portal, *events: Event[PaymentEventV1]) -> int:
-    """Write live rows; return the newest id."""
-    async with portal.service.database.transaction() as tx:
-        await live.keep_news(tx, events)
-        return int(await tx.value("select max(id) from stream_rows"))
-
-
-async def read_stream(portal: Portal, browser: Browser, last: int | None, events: int) -> str:
-    """Read a stream over a real ASGI call until so many events came, then hang up."""
-    got, done = bytearray(), asyncio.Event()
-    sent = False
-
-    async def receive() -> dict[str, Any]:
-        nonlocal sent
-        if not sent:
-            sent = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await done.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        got.extend(message.get("body", b""))
-        if got.count(b"event: ") >= events:
-            done.set()
-
-    cookie = "; ".join(f"{k}={v}" for k, v in browser.http.cookies.items())
-    headers = [(b"cookie", cookie.encode())]
-    if last is not None:
-        headers.append((b"last-event-id", str(last).encode()))
-    scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
-        "scheme": "http", "path": "/bff/v1/stream", "raw_path": b"/bff/v1/stream",
-        "query_string": b"topics=payment", "root_path": "", "headers": headers,
-        "client": ("127.0.0.1", 1), "server": ("portal", 80),
+    browser, client, _ = await portal.merchant(admin)
+    await portal.house.up("reporter")
+    path = "/payments?mode=test&status=failed,unknown&min_minor=5&sort=-amount&q=r-1&limit=7"
+    assert (await browser.get(path)).status_code == 200
+    _, _, caller, query = portal.house.calls[-1]
+    assert caller.client_id == client and caller.mode == "test" and not caller.operator
+    assert query == {
+        "mode": "test", "client_id": client, "status": "failed,unknown", "min_minor": "5",
+        "sort": "-amount", "q": "r-1", "limit": "7",
     }  # fmt: skip
-    async with asyncio.timeout(15):
-        await portal.service.app(scope, receive, send)
-    return got.decode()
 
 
-async def test_stream_replays_what_was_missed_to_its_own_tenant_alone(portal: Portal) -> None:
+async def test_token_of_an_admin_speaks_for_the_operator_and_names_the_person(
+    portal: Portal,
+) -> None:
+    admin = await portal.admin()
+    await portal.house.up("reporter")
+    assert (await admin.get("/payments?mode=live")).status_code == 200
+    caller = portal.house.calls[-1][2]
+    user = (await admin.get("/session")).json()["user"]["id"]
+    assert caller.operator and caller.actor == user and caller.issuer == "portal-api"
+
+
+async def test_trace_has_hops_of_every_service_in_order(portal: Portal) -> None:
+    admin = await portal.admin()
+    _, client, _ = await portal.merchant(admin)
+    await portal.house.up(*SERVICES)
+    payment = portal.house.know(payment_row(client))
+    portal.house.hops["notifier", payment].append(hop("notifier", received_at=None))
+    body = (await admin.get(f"/payments/{payment}/trace")).json()
+    assert {one["service"] for one in body["hops"]} == set(SERVICES)
+    assert body["hops"][0]["service"] == "payment-router"
+    assert body["hops"][-1]["received_at"] is None
+    assert body["entries"] and body["missing"] == [] and body["unavailable"] == []
+    assert body["explanation"]["headline"] == "The payer has paid"
+
+
+async def test_each_service_that_is_away_is_named_and_the_rest_lives(portal: Portal) -> None:
+    admin = await portal.admin()
+    browser, client, _ = await portal.merchant(admin)
+    await portal.house.up(*SERVICES)
+    payment = portal.house.know(payment_row(client))
+    for service in SERVICES:
+        if service == "reporter":
+            continue
+        await portal.house.down(service)
+        answer = await browser.get(f"/payments/{payment}/trace")
+        assert answer.status_code == 200, service
+        body = answer.json()
+        assert [gap["service"] for gap in body["unavailable"]] == [service]
+        assert service not in {gap["service"] for gap in body["missing"]}
+        assert len({one["service"] for one in body["hops"]}) == 4
+        await portal.house.up(service)
+
+
+async def test_service_that_answers_nonsense_is_a_gap_too(portal: Portal) -> None:
+    admin = await portal.admin()
+    await portal.house.up(*SERVICES)
+    payment = portal.house.know(payment_row("cli_x"))
+    portal.house.broken.add("notifier")
+    portal.house.hops["ledger", payment] = [{"not": "a hop"}]
+    body = (await admin.get(f"/payments/{payment}/trace")).json()
+    assert {gap["service"] for gap in body["unavailable"]} == {"notifier", "ledger"}
+
+
+async def test_payment_is_shown_from_its_own_news_while_the_reporter_is_away(
+    portal: Portal,
+) -> None:
     admin = await portal.admin()
     browser, own, _ = await portal.merchant(admin)
-    start = await keep(portal, news(own))
-    mine, foreign = news(own), news(new_id("cli"))
-    await keep(portal, foreign, mine)
-    text = await read_stream(portal, browser, start, 1)
-    assert mine.data.payment_id in text and foreign.data.payment_id not in text
+    event = news(own, status=PaymentStatus.FAILED, reason_code="insufficient_funds", version=3)
+    await keep(portal, news(own, payment_id=event.data.payment_id, version=2), event)
+    answer = await browser.get(f"/payments/{event.data.payment_id}/trace")
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["payment"]["status"] == "failed" and body["payment"]["version"] == 3
+    assert "enough money" in body["explanation"]["cause"]
+    assert {gap["service"] for gap in body["unavailable"]} == set(SERVICES)
+    other, _, _ = await portal.merchant(admin)
+    assert (await other.get(f"/payments/{event.data.payment_id}")).status_code == 503
 
 
-async def test_gap_too_old_is_a_reset(portal: Portal) -> None:
+async def test_newer_word_of_the_router_beats_the_reporter(portal: Portal) -> None:
     admin = await portal.admin()
-    newest = await keep(portal, news("cli_x"))
-    text = await read_stream(portal, admin, newest + 1000, 1)
-    assert "event: reset" in text
+    await portal.house.up(*SERVICES)
+    payment = portal.house.know(payment_row("cli_x", status="processing", version=1))
+    portal.house.routed[payment] |= {"status": "unknown", "version": 2, "updated_at": at()}
+    attempt = {
+        "id": "att_1", "number": 1, "state": "unknown", "route": "payment", "started_at": at(-9),
+        "ended_at": None, "http_status": None, "result": "undefined", "reason": "no answer",
+    }  # fmt: skip
+    portal.house.routed[payment]["attempts"] = [attempt]
+    body = (await admin.get(f"/payments/{payment}")).json()
+    assert (body["status"], body["version"]) == ("unknown", 2)
+    assert body["attempts"][0]["id"] == "att_1"
 
 
-async def test_new_row_reaches_an_open_stream(portal: Portal) -> None:
+async def test_merchant_sees_no_inside_of_the_house(portal: Portal) -> None:
     admin = await portal.admin()
-    reading = asyncio.create_task(read_stream(portal, admin, None, 1))
-    event = news("cli_live")
-    for _ in range(100):
-        if reading.done():
-            break
-        await asyncio.sleep(0.1)
-        event = news("cli_live")
-        await keep(portal, event)
-    assert "cli_live" in await reading
+    browser, own, _ = await portal.merchant(admin)
+    await portal.house.up(*SERVICES)
+    payment = portal.house.know(payment_row(own))
+    data = {"host": "10.0.0.1", "function": "f", "http_status": 200, "f008": "1234",
+            "phone": "+250780000001"}  # fmt: skip
+    portal.house.hops["payment-router", payment] = [
+        hop("payment-router", kind="provider_call", detail="declined", data=data),
+        hop("payment-router", outcome="retry", detail="KeyError: 'x'", data=data),
+    ]
+    call, message = [
+        one
+        for one in (await browser.get(f"/payments/{payment}/trace")).json()["hops"]
+        if one["service"] == "payment-router"
+    ]
+    assert call["data"] == {"http_status": 200} and call["detail"] == "declined"
+    assert "KeyError" not in message["detail"]
+    hops = (await admin.get(f"/payments/{payment}/trace")).json()["hops"]
+    seen = next(one["data"] for one in hops if one["kind"] == "provider_call")
+    assert seen["f008"] == "[redacted]" and seen["phone"] == "**********001"
+    assert seen["host"] == "10.0.0.1"
+
+
+async def test_lists_without_the_reporter_say_who_is_away_and_when_to_come_back(
+    portal: Portal,
+) -> None:
+    admin = await portal.admin()
+    for path in ("/payments?mode=test", "/dashboard?mode=test", f"/payments/{new_id('pay')}"):
+        answer = await admin.get(path)
+        assert answer.status_code == 503, path
+        assert "reporter" in answer.json()["title"] and answer.headers["retry-after"]
+    assert (await admin.get("/trial-balance?mode=test")).status_code == 503
+
+
+async def test_trial_balance_is_for_the_operator(portal: Portal) -> None:
+    admin = await portal.admin()
+    browser, _, _ = await portal.merchant(admin)
+    await portal.house.up("ledger")
+    assert (await admin.get("/trial-balance?mode=live")).json()["balanced"] is True
+    answer = await browser.get("/trial-balance?mode=live")
+    assert answer.status_code == 403 and answer.json()["permission"] == "ledger:read"
+
+
+async def test_endpoint_secret_is_shown_once_and_never_kept_here(portal: Portal) -> None:
+    admin = await portal.admin()
+    _, client, _ = await portal.merchant(admin)
+    await portal.house.up("notifier")
+    body = {"mode": "test", "url": "https://shop.example/hook"}
+    made = await admin.send("POST", f"/clients/{client}/endpoints", body)
+    assert made.status_code == 201 and made.json()["secret"] == "whsec_x"
+    rows = await portal.rows(
+        "select after from audit_log where subject = $1", made.json()["endpoint_id"]
+    )
+    assert rows[0]["after"]["client_id"] == client and "whsec_x" not in str(dict(rows[0]))
+    assert (await admin.get(f"/clients/{client}/endpoints")).json() == []
+    unknown: Any = await admin.send("POST", f"/clients/{new_id('cli')}/endpoints", body)
+    assert unknown.status_code == 404

@@ -118,3 +118,86 @@ async def test_two_wrong_passwords_at_once_both_count(portal: Portal) -> None:
     )
     answer = await portal.browser().sign_in(email, "admin", "wrong wrong wrong")
     assert answer.json()["attempts_left"] == 2
+
+
+async def test_unknown_address_is_counted_and_locked_like_a_known_one(portal: Portal) -> None:
+    answers = []
+    for email in (await portal.user("admin"), f"nobody-{id(portal)}@people.example"):
+        said = []
+        for _ in range(6):
+            answer = await portal.browser().sign_in(email, "admin", "wrong wrong wrong")
+            body = answer.json()
+            kept = {k: body.get(k) for k in ("title", "status", "code", "attempts_left")}
+            said.append((kept, "locked_until" in body))
+        answers.append(said)
+    assert answers[0] == answers[1]
+    assert [one[0]["status"] for one in answers[0]] == [401] * 4 + [423] * 2
+
+
+async def test_tries_made_at_once_get_no_more_than_five_looks_at_the_password(
+    portal: Portal,
+) -> None:
+    email = await portal.user("admin")
+    wrong = [portal.browser().sign_in(email, "admin", "wrong wrong wrong") for _ in range(9)]
+    answers = await asyncio.gather(*wrong)
+    rows = await portal.rows(
+        "select action, count(*) as n from audit_log a join users u on u.id = a.actor "
+        "where u.email = $1 group by action",
+        email,
+    )
+    assert {row["action"]: row["n"] for row in rows} == {
+        "login_failed": 5,
+        "login_refused_locked": 4,
+    }
+    assert sum(answer.status_code == 401 for answer in answers) == 4
+
+
+async def test_lock_runs_out_and_a_success_starts_the_count_anew(portal: Portal) -> None:
+    email = await portal.user("admin")
+    for _ in range(5):
+        await portal.browser().sign_in(email, "admin", "wrong wrong wrong")
+    assert (await portal.browser().sign_in(email, "admin")).status_code == 423
+    await portal.rows(
+        "update users set locked_until = now() - interval '1 s' where email = $1 returning id",
+        email,
+    )
+    again = await portal.browser().sign_in(email, "admin", "wrong wrong wrong")
+    assert again.json()["attempts_left"] == 4
+    assert (await portal.browser().sign_in(email, "admin")).status_code == 200
+    after = await portal.browser().sign_in(email, "admin", "wrong wrong wrong")
+    assert after.json()["attempts_left"] == 4
+
+
+async def test_session_ends_after_its_whole_time_however_busy(portal: Portal) -> None:
+    browser = await portal.admin()
+    session = await browser.get("/session")
+    assert session.json()["expires_at"].endswith("Z")
+    await portal.rows("update sessions set expires_at = now() returning user_id")
+    assert (await browser.get("/session")).status_code == 401
+
+
+async def test_sign_out_ends_this_session_and_no_other(portal: Portal) -> None:
+    email = await portal.user("admin")
+    first, second = portal.browser(), portal.browser()
+    await first.sign_in(email, "admin")
+    await second.sign_in(email, "admin")
+    token = first.http.cookies["mospay_session"]
+    assert (await first.send("DELETE", "/session")).status_code == 204
+    assert "mospay_session" not in first.http.cookies
+    first.http.cookies["mospay_session"] = token
+    assert (await first.get("/session")).status_code == 401
+    assert (await second.get("/session")).status_code == 200
+
+
+async def test_only_the_hash_of_a_session_token_is_kept(portal: Portal) -> None:
+    browser = await portal.admin()
+    token = browser.http.cookies["mospay_session"]
+    rows = await portal.rows("select token_hash from sessions")
+    assert token not in {row["token_hash"] for row in rows}
+
+
+async def test_session_of_a_switched_off_user_is_over(portal: Portal) -> None:
+    browser = await portal.admin()
+    user = (await browser.get("/session")).json()["user"]["id"]
+    await portal.rows("update users set active = false where id = $1 returning id", user)
+    assert (await browser.get("/session")).status_code == 401

@@ -1,1 +1,1 @@
-"""HTTP into portal-api, by noun."""
+"""HTTP in: the browsers' API, the live stream, the web UI's files."""

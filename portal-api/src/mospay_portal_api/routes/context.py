@@ -1,28 +1,59 @@
 """What every route shares: who asks, whether they may, and errors as problems."""
 
+import hmac
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Path, Request
 from fastapi.responses import Response
-from mospay_shared.chassis.problems import FieldProblem, Problem, problem_response
+from mospay_shared.chassis.problems import FieldProblem, Problem, ProblemBody, problem_response
 from mospay_shared.chassis.service import Service
+from pydantic import BeforeValidator, Field
 
-from mospay_portal_api import domain
 from mospay_portal_api.clients import House, Refused, Unavailable
-from mospay_portal_api.domain import Person
+from mospay_portal_api.domain import errors
+from mospay_portal_api.domain.people import Author, Person
 from mospay_portal_api.settings import PortalSettings
 from mospay_portal_api.usecases import people
 from mospay_portal_api.usecases.live import Feed
+from mospay_portal_api.usecases.reading import Reader
 
 COOKIE = "mospay_session"
 _STATUS = {
-    domain.NotFound: 404,
-    domain.Conflict: 409,
-    domain.StaleVersion: 409,
-    domain.NotSignedIn: 401,
-    domain.WrongCredentials: 401,
-    domain.Locked: 423,
+    errors.NotSignedIn: 401,
+    errors.WrongCredentials: 401,
+    errors.Locked: 423,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.StaleVersion: 409,
+    errors.Invalid: 422,
 }
+
+
+class Refusal(ProblemBody):
+    """application/problem+json, with what some refusals add."""
+
+    attempts_left: int | None = Field(None, description="invalid_credentials: tries before a lock")
+    locked_until: str | None = Field(None, description="locked: when the next try may be made")
+    current_version: int | None = Field(None, description="stale_version: what it is now")
+    permission: str | None = Field(None, description="forbidden: what an owner can grant")
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {"model": Refusal, "description": "A problem (RFC 9457)"}
+}
+
+
+def _is_reference(value: Any) -> Any:
+    """An id that can't be one names nothing: the same answer as for an id that is not there."""
+    if not isinstance(value, str) or not value.isascii() or not value.replace("_", "").isalnum():
+        raise errors.NotFound("There is no such path")
+    return value
+
+
+Reference = Annotated[str, Path(max_length=80), BeforeValidator(_is_reference)]
 
 
 @dataclass(frozen=True)
@@ -33,56 +64,57 @@ class Context:
     settings: PortalSettings
     house: House
     feed: Feed
+    reader: Reader
 
     async def person(self, request: Request) -> Person:
         """Return who asks; a change must carry the session's CSRF token."""
         found = await people.who(self.service.database, self.settings, request.cookies.get(COOKIE))
+        given = request.headers.get("x-csrf-token", "").encode()
         changes = request.method not in ("GET", "HEAD")
-        if changes and request.headers.get("x-csrf-token") != found.csrf_token:
+        if changes and not hmac.compare_digest(given, found.csrf_token.encode()):
             raise Problem(403, "csrf_failed", "The X-CSRF-Token header is missing or wrong")
         return found
 
-    async def admin(self, request: Request) -> Person:
-        """Return the operator's admin who asks; changes need the role `owner`."""
-        found = await self.person(request)
-        if found.audience != "admin":
-            raise Problem(403, "forbidden", "This is for the operator's admins")
-        if request.method not in ("GET", "HEAD") and not found.may_write:
-            raise Problem(403, "forbidden", "Your role may look but not change; ask an owner")
-        return found
+    def needs(self, permission: str) -> Callable[[Request], Awaitable[Person]]:
+        """Return a dependency that lets in whose role has a permission."""
+
+        async def dependency(request: Request) -> Person:
+            found = await self.person(request)
+            found.require(permission)
+            return found
+
+        return dependency
 
 
-def one_client(person: Person, client_id: str | None) -> str | None:
-    """Return the client a read is about: a client user's own, or whom an admin named."""
-    if person.client_ids is None:
-        return client_id
-    if client_id is None:
-        if len(person.client_ids) == 1:
-            return next(iter(person.client_ids))
-        fault = FieldProblem(field="client_id", code="required", message="choose one of yours")
-        raise Problem(422, "invalid_request", "Which client?", errors=[fault])
-    if not person.sees(client_id):
-        raise Problem(404, "not_found", "There is no such client")
-    return client_id
+def author(person: Person | None, request: Request) -> Author:
+    """Return whom the audit log names for this request."""
+    actor = None if person is None else person.user_id
+    address = request.client.host if request.client else None
+    return Author(actor, address, request.state.request_id)
 
 
-def client_ip(request: Request) -> str | None:
-    """Return the address of the connection."""
-    return request.client.host if request.client else None
+def _refusal(error: errors.PortalError) -> Problem:
+    extra: dict[str, Any] = {}
+    faults: list[FieldProblem] = []
+    if isinstance(error, errors.WrongCredentials):
+        extra["attempts_left"] = error.attempts_left
+    elif isinstance(error, errors.Locked):
+        extra["locked_until"] = error.until.isoformat().replace("+00:00", "Z")
+    elif isinstance(error, errors.StaleVersion):
+        extra["current_version"] = error.current
+    elif isinstance(error, errors.Forbidden):
+        extra["permission"] = error.permission
+    elif isinstance(error, errors.Invalid):
+        faults = [FieldProblem(field=f.field, code=f.code, message=f.message) for f in error.faults]
+    return Problem(_STATUS[type(error)], error.code, str(error), errors=faults, extra=extra)
 
 
 def install_errors(app: FastAPI) -> None:
     """Map this service's errors to problems."""
 
     async def on_refusal(request: Request, error: Exception) -> Response:
-        assert isinstance(error, domain.PortalError)
-        extra: dict[str, object] = {}
-        if isinstance(error, domain.WrongCredentials) and error.attempts_left is not None:
-            extra["attempts_left"] = error.attempts_left
-        if isinstance(error, domain.Locked):
-            extra["locked_until"] = error.until.isoformat().replace("+00:00", "Z")
-        status = _STATUS.get(type(error), 422)
-        return problem_response(request, Problem(status, error.code, str(error), extra=extra))
+        assert isinstance(error, errors.PortalError)
+        return problem_response(request, _refusal(error))
 
     async def on_unavailable(request: Request, error: Exception) -> Response:
         assert isinstance(error, Unavailable)
@@ -94,11 +126,26 @@ def install_errors(app: FastAPI) -> None:
 
     async def on_refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refused)
-        faults = [FieldProblem(**fault) for fault in error.problem.get("errors", [])]
+        told = error.problem.get("errors")
+        faults = [
+            FieldProblem(**{key: str(fault.get(key, "")) for key in ("field", "code", "message")})
+            for fault in (told if isinstance(told, list) else [])
+            if isinstance(fault, dict)
+        ]
         code = str(error.problem.get("code", "refused"))
         title = str(error.problem.get("title", "The request was refused"))
         return problem_response(request, Problem(error.status, code, title, errors=faults))
 
-    app.add_exception_handler(domain.PortalError, on_refusal)
+    app.add_exception_handler(errors.PortalError, on_refusal)
     app.add_exception_handler(Unavailable, on_unavailable)
     app.add_exception_handler(Refused, on_refused)
+
+
+def problem_media(document: dict[str, Any]) -> dict[str, Any]:
+    """Name the media type of problems in an OpenAPI document, which FastAPI takes for JSON."""
+    for path in document.get("paths", {}).values():
+        for operation in path.values():
+            content = operation.get("responses", {}).get("default", {}).get("content", {})
+            if "application/json" in content:
+                content["application/problem+json"] = content.pop("application/json")
+    return document

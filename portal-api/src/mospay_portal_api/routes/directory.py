@@ -1,248 +1,286 @@
-"""The directory for the operator's admins: companies, clients, services, credentials, users."""
+"""The directory for the operator's admins: companies, clients, services, assignments, users."""
 
-import base64
+import datetime as dt
 import secrets
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
-from mospay_shared.ids import new_id
+from mospay_shared.contracts import AppV1, ServiceV1
+from pydantic import BaseModel
 
-from mospay_portal_api.domain import NotFound, Person, api_key, api_password
-from mospay_portal_api.routes.context import Context
-from mospay_portal_api.routes.directory_models import (
-    Assignment,
-    Client,
+from mospay_portal_api.domain.credentials import generated_password
+from mospay_portal_api.domain.errors import Fault, Invalid
+from mospay_portal_api.domain.people import ROLES, Person
+from mospay_portal_api.routes.bodies import (
+    BIGINT,
     ClientChange,
-    Company,
-    CreatedCredential,
-    CreatedEndpoint,
-    CreatedUser,
-    Credential,
     NewAssignment,
     NewClient,
     NewCompany,
-    NewCredential,
-    NewEndpoint,
     NewService,
     NewUser,
     ServiceChange,
-    ServiceOut,
     Switch,
 )
+from mospay_portal_api.routes.context import PROBLEMS, Context, Reference, author
 from mospay_portal_api.storage import directory as store
+from mospay_portal_api.storage.view import seen_by
 from mospay_portal_api.usecases import directory, people
+from mospay_portal_api.usecases.bodies import service_body
+
+Read = Annotated[int, Query(alias="version", ge=1, le=BIGINT, description="that was read")]
+
+
+class Company(BaseModel):
+    """A company."""
+
+    id: str
+    name: str
+    version: int
+    created_at: dt.datetime
+
+
+class Client(BaseModel):
+    """A client."""
+
+    id: str
+    company_id: str
+    company_name: str
+    name: str
+    currency: str
+    time_zone: str
+    answer_wait_seconds: int
+    apps: list[AppV1]
+    active: bool
+    version: int
+    created_at: dt.datetime
+
+
+class ServiceOut(ServiceV1):
+    """A service as it is."""
+
+    id: str
+
+
+class Assignment(BaseModel):
+    """An assignment."""
+
+    id: str
+    client_id: str
+    service_id: str
+    active: bool
+    version: int
+
+
+class CreatedUser(BaseModel):
+    """The generated password is shown this once."""
+
+    id: str
+    password: str | None
 
 
 def _service(row: Any) -> ServiceOut:
-    return ServiceOut(id=row["id"], **directory.service_body(row).model_dump())
+    return ServiceOut(id=row["id"], **service_body(row).model_dump())
+
+
+def _user_faults(body: NewUser) -> list[Fault]:
+    faults = []
+    if (body.audience == "client") != (body.company_id is not None):
+        words = "is required for a client user" if body.company_id is None else "an admin has none"
+        faults.append(Fault("company_id", "audience", words))
+    if body.role not in ROLES[body.audience]:
+        faults.append(Fault("role", "unknown", f"is one of {', '.join(ROLES[body.audience])}"))
+    return faults
 
 
 def companies_router(context: Context) -> APIRouter:
-    """Return the routes of companies, clients and users."""
-    routes = APIRouter(prefix="/bff/v1", tags=["directory"])
+    """Return the routes of companies and users."""
+    routes = APIRouter(prefix="/bff/v1", tags=["directory"], responses=PROBLEMS)
     database, relay = context.service.database, context.service.relay
-    admin = Depends(context.admin)
+    reads, writes = (Depends(context.needs(f"directory:{what}")) for what in ("read", "write"))
 
     @routes.get("/companies")
-    async def companies(_: Person = admin) -> list[Company]:
+    async def companies(person: Person = reads) -> list[Company]:
         """All companies."""
-        async with database.transaction() as tx:
+        async with seen_by(database, person) as tx:
             return [Company(**dict(row)) for row in await store.companies(tx)]
 
     @routes.post("/companies", status_code=201)
-    async def create_company(body: NewCompany, person: Person = admin) -> Company:
+    async def create_company(
+        body: NewCompany, request: Request, person: Person = writes
+    ) -> Company:
         """Make a company."""
         async with database.transaction() as tx:
-            made = await directory.create_company(tx, relay, person.user_id, body.name)
-            rows = {row["id"]: row for row in await store.companies(tx)}
-        return Company(**dict(rows[made]))
+            row = await directory.create_company(tx, relay, author(person, request), body.name)
+        return Company(**dict(row))
 
-    @routes.get("/clients")
-    async def clients(_: Person = admin) -> list[Client]:
-        """All clients."""
+    @routes.delete("/companies/{company_id}", status_code=204, response_class=Response)
+    async def delete_company(
+        company_id: Reference, version: Read, request: Request, person: Person = writes
+    ) -> Response:
+        """Delete a company that has no clients any more; its users can't sign in any longer."""
+        by = author(person, request)
         async with database.transaction() as tx:
-            rows = await store.clients(tx)
-        return [Client(**dict(row)) for row in rows if not row["deleted"]]
-
-    @routes.post("/clients", status_code=201)
-    async def create_client(body: NewClient, person: Person = admin) -> Client:
-        """Make a client."""
-        apps = {
-            mode: getattr(body.app_ids, mode) or f"app_{mode}_{secrets.token_hex(5)}"
-            for mode in ("live", "test")
-        }
-        values = body.model_dump(exclude={"app_ids"})
-        async with database.transaction() as tx:
-            row = await directory.create_client(tx, relay, person.user_id, values, apps)
-        return Client(**dict(row))
-
-    @routes.patch("/clients/{client_id}")
-    async def change_client(client_id: str, body: ClientChange, person: Person = admin) -> Client:
-        """Rename, activate or deactivate a client."""
-        async with database.transaction() as tx:
-            row = await directory.change_client(
-                tx, relay, person.user_id, client_id, body.version, body.name, body.active
-            )
-        return Client(**dict(row))
+            await directory.delete(tx, relay, by, "company", company_id, version)
+        return Response(status_code=204)
 
     @routes.post("/users", status_code=201)
-    async def create_user(body: NewUser, person: Person = admin) -> CreatedUser:
+    async def create_user(
+        body: NewUser, request: Request, person: Person = Depends(context.needs("users:write"))
+    ) -> CreatedUser:
         """Make a person's login."""
-        generated = None if body.password else secrets.token_urlsafe(18)
+        if faults := _user_faults(body):
+            raise Invalid(faults)
+        generated = None if body.password else generated_password()
         hashed = await people.hash_password(body.password or str(generated))
         async with database.transaction() as tx:
-            if body.company_id and not await store.company_exists(tx, body.company_id):
-                raise NotFound("There is no such company")
             user_id = await people.create_user(
                 tx,
                 **body.model_dump(exclude={"password"}),
                 password_hash=hashed,
-                actor=person.user_id,
+                by=author(person, request),
             )
         return CreatedUser(id=user_id, password=generated)
 
     return routes
 
 
-def services_router(context: Context) -> APIRouter:
-    """Return the routes of services and assignments."""
-    routes = APIRouter(prefix="/bff/v1", tags=["directory"])
+def clients_router(context: Context) -> APIRouter:
+    """Return the routes of clients."""
+    routes = APIRouter(prefix="/bff/v1/clients", tags=["directory"], responses=PROBLEMS)
     database, relay = context.service.database, context.service.relay
-    admin = Depends(context.admin)
+    reads, writes = (Depends(context.needs(f"directory:{what}")) for what in ("read", "write"))
 
-    @routes.get("/services")
-    async def services(_: Person = admin) -> list[ServiceOut]:
-        """All services."""
-        async with database.transaction() as tx:
-            return [_service(row) for row in await store.services(tx) if not row["deleted"]]
+    @routes.get("")
+    async def clients(person: Person = reads) -> list[Client]:
+        """All clients."""
+        async with seen_by(database, person) as tx:
+            return [Client(**dict(row)) for row in await store.clients(tx)]
 
-    @routes.post("/services", status_code=201)
-    async def create_service(body: NewService, person: Person = admin) -> ServiceOut:
-        """Make a service."""
+    @routes.post("", status_code=201)
+    async def create_client(body: NewClient, request: Request, person: Person = writes) -> Client:
+        """Make a client; App IDs that are not wished for are generated."""
+        apps = {
+            mode: getattr(body.app_ids, mode) or f"app_{mode}_{secrets.token_hex(5)}"
+            for mode in ("live", "test")
+        }
+        values = body.model_dump(exclude={"app_ids"})
         async with database.transaction() as tx:
-            row = await directory.create_service(
-                tx, relay, person.user_id, body.model_dump(mode="json")
+            row = await directory.create_client(tx, relay, author(person, request), values, apps)
+        return Client(**dict(row))
+
+    @routes.patch("/{client_id}")
+    async def change_client(
+        client_id: Reference, body: ClientChange, request: Request, person: Person = writes
+    ) -> Client:
+        """Rename, activate or deactivate a client."""
+        by = author(person, request)
+        async with database.transaction() as tx:
+            row = await directory.change_client(
+                tx, relay, by, client_id, body.version, body.name, body.active
             )
-        return _service(row)
+        return Client(**dict(row))
 
-    @routes.patch("/services/{service_id}")
-    async def change_service(
-        service_id: str, body: ServiceChange, person: Person = admin
-    ) -> ServiceOut:
-        """Change a service; later payments see it, accepted ones don't."""
-        changes = body.model_dump(mode="json", exclude={"version"}, exclude_none=True)
+    @routes.delete("/{client_id}", status_code=204, response_class=Response)
+    async def delete_client(
+        client_id: Reference, version: Read, request: Request, person: Person = writes
+    ) -> Response:
+        """Delete a client with its assignments; its credentials are revoked. Payments stay."""
+        by = author(person, request)
         async with database.transaction() as tx:
-            row = await directory.change_service(
-                tx, relay, person.user_id, service_id, body.version, changes
-            )
-        return _service(row)
-
-    @routes.get("/assignments")
-    async def assignments(_: Person = admin) -> list[Assignment]:
-        """All assignments."""
-        async with database.transaction() as tx:
-            rows = await store.assignments(tx)
-        return [Assignment(**dict(row)) for row in rows if not row["deleted"]]
-
-    @routes.post("/assignments", status_code=201)
-    async def assign(body: NewAssignment, person: Person = admin) -> dict[str, str]:
-        """Let a client use a service."""
-        async with database.transaction() as tx:
-            made = await directory.assign(
-                tx, relay, person.user_id, body.client_id, body.service_id
-            )
-        return {"id": made}
-
-    @routes.patch("/assignments/{assignment_id}")
-    async def switch(assignment_id: str, body: Switch, person: Person = admin) -> Assignment:
-        """Switch an assignment on or off."""
-        async with database.transaction() as tx:
-            row = await directory.switch_assignment(
-                tx, relay, person.user_id, assignment_id, body.version, body.active
-            )
-        return Assignment(**dict(row))
-
-    return routes
-
-
-def credentials_router(context: Context) -> APIRouter:
-    """Return the routes of credentials and webhook endpoints."""
-    routes = APIRouter(prefix="/bff/v1", tags=["credentials"])
-    database, relay = context.service.database, context.service.relay
-    pepper = base64.b64decode(context.settings.credential_pepper.get_secret_value())
-    admin = Depends(context.admin)
-
-    @routes.get("/clients/{client_id}/credentials")
-    async def credentials(client_id: str, _: Person = admin) -> list[Credential]:
-        """A client's credentials, newest first."""
-        async with database.transaction() as tx:
-            rows = await store.credentials(tx, client_id)
-        return [Credential(**dict(row)) for row in rows]
-
-    @routes.post("/clients/{client_id}/credentials", status_code=201)
-    async def create(
-        client_id: str, body: NewCredential, person: Person = admin
-    ) -> CreatedCredential:
-        """Make a credential; its secret is in this answer and nowhere else."""
-        async with database.transaction() as tx:
-            app_id = await store.app_id(tx, client_id, body.mode) or new_id("none")
-            made = (
-                api_password(app_id, pepper) if body.kind == "api_password" else api_key(body.mode)
-            )
-            credential_id, app_id = await directory.add_credential(
-                tx, relay, person.user_id, client_id, body.mode, body.kind, made
-            )
-        return CreatedCredential(
-            credential_id=credential_id,
-            kind=body.kind,
-            mode=body.mode,
-            app_id=app_id,
-            **made.shown,
-        )
-
-    @routes.delete("/credentials/{credential_id}", status_code=204)
-    async def revoke(credential_id: str, person: Person = admin) -> Response:
-        """Revoke a credential."""
-        async with database.transaction() as tx:
-            await directory.revoke_credential(tx, relay, person.user_id, credential_id)
+            await directory.delete(tx, relay, by, "client", client_id, version)
         return Response(status_code=204)
 
     return routes
 
 
-def endpoints_router(context: Context) -> APIRouter:
-    """Return the routes of webhook endpoints, which the notifier keeps."""
-    routes = APIRouter(prefix="/bff/v1", tags=["credentials"])
-    database, admin = context.service.database, Depends(context.admin)
+def services_router(context: Context) -> APIRouter:
+    """Return the routes of services."""
+    routes = APIRouter(prefix="/bff/v1/services", tags=["directory"], responses=PROBLEMS)
+    database, relay = context.service.database, context.service.relay
+    reads, writes = (Depends(context.needs(f"directory:{what}")) for what in ("read", "write"))
 
-    @routes.get("/clients/{client_id}/endpoints")
-    async def endpoints(client_id: str, person: Person = admin) -> list[dict[str, Any]]:
-        """A client's webhook endpoints."""
-        found = await context.house.call(
-            "notifier",
-            "/internal/v1/endpoints",
-            "endpoints:read",
-            person,
-            query={"client_id": client_id},
-        )
-        return list(found or [])
+    @routes.get("")
+    async def services(person: Person = reads) -> list[ServiceOut]:
+        """All services."""
+        async with seen_by(database, person) as tx:
+            return [_service(row) for row in await store.services(tx)]
 
-    @routes.post("/clients/{client_id}/endpoints", status_code=201)
-    async def create_endpoint(
-        client_id: str, body: NewEndpoint, person: Person = admin
-    ) -> CreatedEndpoint:
-        """Make a webhook endpoint; its secret is in this answer and nowhere else."""
+    @routes.post("", status_code=201)
+    async def create_service(
+        body: NewService, request: Request, person: Person = writes
+    ) -> ServiceOut:
+        """Make a service."""
+        by, values = author(person, request), body.model_dump(mode="json")
         async with database.transaction() as tx:
-            if await store.client(tx, client_id) is None:
-                raise NotFound("There is no such client")
-        made = await context.house.call(
-            "notifier",
-            "/internal/v1/endpoints",
-            "endpoints:write",
-            person,
-            body={"client_id": client_id, **body.model_dump()},
-        )
-        return CreatedEndpoint(**made)
+            row = await directory.create_service(tx, relay, by, values)
+        return _service(row)
+
+    @routes.patch("/{service_id}")
+    async def change_service(
+        service_id: Reference, body: ServiceChange, request: Request, person: Person = writes
+    ) -> ServiceOut:
+        """Change a service; later payments see it, accepted ones don't."""
+        changes = body.model_dump(mode="json", exclude={"version"}, exclude_none=True)
+        by = author(person, request)
+        async with database.transaction() as tx:
+            row = await directory.change_service(tx, relay, by, service_id, body.version, changes)
+        return _service(row)
+
+    @routes.delete("/{service_id}", status_code=204, response_class=Response)
+    async def delete_service(
+        service_id: Reference, version: Read, request: Request, person: Person = writes
+    ) -> Response:
+        """Delete a service with its assignments. Payments stay."""
+        by = author(person, request)
+        async with database.transaction() as tx:
+            await directory.delete(tx, relay, by, "service", service_id, version)
+        return Response(status_code=204)
+
+    return routes
+
+
+def assignments_router(context: Context) -> APIRouter:
+    """Return the routes of assignments."""
+    routes = APIRouter(prefix="/bff/v1/assignments", tags=["directory"], responses=PROBLEMS)
+    database, relay = context.service.database, context.service.relay
+    reads, writes = (Depends(context.needs(f"directory:{what}")) for what in ("read", "write"))
+
+    @routes.get("")
+    async def assignments(person: Person = reads) -> list[Assignment]:
+        """All assignments."""
+        async with seen_by(database, person) as tx:
+            return [Assignment(**dict(row)) for row in await store.assignments(tx)]
+
+    @routes.post("", status_code=201)
+    async def assign(body: NewAssignment, request: Request, person: Person = writes) -> Assignment:
+        """Let a client use a service."""
+        by = author(person, request)
+        async with database.transaction() as tx:
+            row = await directory.assign(tx, relay, by, body.client_id, body.service_id)
+        return Assignment(**dict(row))
+
+    @routes.patch("/{assignment_id}")
+    async def switch(
+        assignment_id: Reference, body: Switch, request: Request, person: Person = writes
+    ) -> Assignment:
+        """Switch an assignment on or off."""
+        by = author(person, request)
+        async with database.transaction() as tx:
+            row = await directory.switch_assignment(
+                tx, relay, by, assignment_id, body.version, body.active
+            )
+        return Assignment(**dict(row))
+
+    @routes.delete("/{assignment_id}", status_code=204, response_class=Response)
+    async def unassign(
+        assignment_id: Reference, version: Read, request: Request, person: Person = writes
+    ) -> Response:
+        """Take a service away from a client for good."""
+        by = author(person, request)
+        async with database.transaction() as tx:
+            await directory.delete(tx, relay, by, "assignment", assignment_id, version)
+        return Response(status_code=204)
 
     return routes

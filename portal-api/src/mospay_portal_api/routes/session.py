@@ -1,30 +1,22 @@
 """Signing in and out."""
 
 import datetime as dt
-from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from mospay_shared.chassis.database import Database
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
-from mospay_portal_api.domain import Person
-from mospay_portal_api.routes.context import COOKIE, Context, client_ip
+from mospay_portal_api.domain.people import Person
+from mospay_portal_api.routes.bodies import SignIn
+from mospay_portal_api.routes.context import COOKIE, PROBLEMS, Context, author
 from mospay_portal_api.storage import directory
+from mospay_portal_api.storage.view import seen_by
 from mospay_portal_api.usecases import people
 
 
-class SignIn(BaseModel):
-    """A login; client users and the operator's admins are separate audiences."""
-
-    model_config = ConfigDict(extra="forbid")
-    email: str = Field(max_length=254, examples=["owner@akaliza.example"])
-    password: str = Field(min_length=1, max_length=1024, examples=["a long one"])
-    audience: str = Field(pattern="^(client|admin)$", examples=["client"])
-
-
 class SessionUser(BaseModel):
-    """Who is signed in."""
+    """Who is signed in; `client_id` is the only client of the company, if it has one."""
 
     id: str
     name: str
@@ -57,9 +49,8 @@ class Session(BaseModel):
 
 async def describe(database: Database, person: Person) -> Session:
     """Return a person's session with the clients they may look at."""
-    only = None if person.client_ids is None else sorted(person.client_ids)
-    async with database.transaction() as tx:
-        rows = await directory.clients(tx, only)
+    async with seen_by(database, person) as tx:
+        rows = await directory.clients(tx)
     apps = [
         SessionApp(
             client_id=row["id"],
@@ -70,10 +61,9 @@ async def describe(database: Database, person: Person) -> Session:
             currency=row["currency"],
         )
         for row in rows
-        if not row["deleted"]
         for app in row["apps"]
     ]
-    single = only[0] if only and len(only) == 1 else None
+    own = sorted(person.client_ids or ())
     user = SessionUser(
         id=person.user_id,
         name=person.name,
@@ -81,21 +71,21 @@ async def describe(database: Database, person: Person) -> Session:
         role=person.role,
         audience=person.audience,
         company_id=person.company_id,
-        client_id=single,
+        client_id=own[0] if len(own) == 1 else None,
     )
     return Session(user=user, csrf_token=person.csrf_token, expires_at=person.expires_at, apps=apps)
 
 
 def router(context: Context) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/bff/v1/session", tags=["session"])
+    routes = APIRouter(prefix="/bff/v1/session", tags=["session"], responses=PROBLEMS)
     database, settings = context.service.database, context.settings
 
     @routes.post("", response_model=Session)
-    async def sign_in(body: SignIn, request: Request) -> Any:
+    async def sign_in(body: SignIn, request: Request) -> Response:
         """Open a session: sets the cookie."""
-        token, _ = await people.sign_in(
-            database, settings, **body.model_dump(), ip=client_ip(request)
+        token = await people.sign_in(
+            database, settings, **body.model_dump(), by=author(None, request)
         )
         person = await people.who(database, settings, token)
         answer = JSONResponse((await describe(database, person)).model_dump(mode="json"))
@@ -115,22 +105,23 @@ def router(context: Context) -> APIRouter:
         """Who is signed in."""
         return await describe(database, person)
 
-    @routes.delete("", status_code=204)
-    async def sign_out(request: Request, person: Person = Depends(context.person)) -> Response:
-        """End this session."""
+    async def end(request: Request, person: Person, everywhere: bool) -> Response:
         async with database.transaction() as tx:
-            await people.sign_out(tx, person, request.cookies[COOKIE], everywhere=False)
+            await people.sign_out(
+                tx, person, request.cookies[COOKIE], author(person, request), everywhere=everywhere
+            )
         answer = Response(status_code=204)
         answer.delete_cookie(COOKIE, path="/")
         return answer
 
-    @routes.post("/revoke-all", status_code=204)
+    @routes.delete("", status_code=204, response_class=Response)
+    async def sign_out(request: Request, person: Person = Depends(context.person)) -> Response:
+        """End this session."""
+        return await end(request, person, everywhere=False)
+
+    @routes.post("/revoke-all", status_code=204, response_class=Response)
     async def revoke_all(request: Request, person: Person = Depends(context.person)) -> Response:
         """End every session of this person, at once."""
-        async with database.transaction() as tx:
-            await people.sign_out(tx, person, request.cookies[COOKIE], everywhere=True)
-        answer = Response(status_code=204)
-        answer.delete_cookie(COOKIE, path="/")
-        return answer
+        return await end(request, person, everywhere=True)
 
     return routes

@@ -2,101 +2,100 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from mospay_shared.chassis.problems import Problem
 
-from mospay_portal_api.domain import Person
-from mospay_portal_api.routes.context import Context
-from mospay_portal_api.storage import people
+from mospay_portal_api.domain.errors import Fault, Invalid, NotSignedIn
+from mospay_portal_api.domain.people import Person
+from mospay_portal_api.domain.stream import TOPIC_LIMIT, Wish, parse_topics
+from mospay_portal_api.routes.bodies import BIGINT
+from mospay_portal_api.routes.context import COOKIE, PROBLEMS, Context
+from mospay_portal_api.usecases import people
+from mospay_portal_api.usecases.live import News
 
-REPLAY_LIMIT = 500  # rows; a longer gap is fetched anew
+RETRY_MS = 2000  # how long a browser waits before it comes back
+STEP_SECONDS = 1.0  # how soon a stream sees that the service stops or the browser has gone
 
 
-class _Subscriber:
-    """What one open stream may see and has seen."""
+def render(news: News) -> bytes:
+    """Return an event as it travels; `prev_id` is what this subscriber was sent before."""
+    if news.payment is None:
+        at = news.stream_id
+        return b'id: %d\nevent: reset\ndata: {"stream_id":%d}\n\n' % (at, at)
+    body = {"stream_id": news.stream_id, "prev_id": news.prev_id, "payment": news.payment}
+    return b"id: %d\nevent: payment\ndata: %s\n\n" % (news.stream_id, orjson.dumps(body))
 
-    def __init__(self, person: Person, topics: frozenset[str], last: int) -> None:
-        self._person, self._topics, self.last = person, topics, last
-        self._sent: int | None = None
 
-    def render(self, row: Any) -> bytes | None:
-        """Return the event of a row this subscriber wants, else None."""
-        self.last = max(self.last, row["id"])
-        payment_id = row["payload"]["id"]
-        wanted = row["topic"] in self._topics or f"payment:{payment_id}" in self._topics
-        if not wanted or not self._person.sees(row["client_id"]):
-            return None
-        body = {"stream_id": row["id"], "prev_id": self._sent, "payment": row["payload"]}
-        self._sent = row["id"]
-        return b"id: %d\nevent: payment\ndata: %s\n\n" % (row["id"], orjson.dumps(body))
+def _last_id(request: Request) -> int | None:
+    """Return the id the browser saw last; one that is no id of ours is before all of them."""
+    given = request.headers.get("last-event-id", "")
+    if not given:
+        return None
+    plain = given.isascii() and given.isdigit() and len(given) < 20
+    return min(int(given), BIGINT) if plain else -1
 
 
 def router(context: Context) -> APIRouter:
     """Return the route."""
-    routes = APIRouter(prefix="/bff/v1", tags=["live"])
-    database, feed = context.service.database, context.feed
+    routes = APIRouter(prefix="/bff/v1", tags=["live"], responses=PROBLEMS)
+    service, settings, feed = context.service, context.settings, context.feed
 
-    async def replay(subscriber: _Subscriber) -> tuple[list[bytes], bool]:
-        """Return what was missed; the flag says that too much was, or that it is gone."""
-        async with database.transaction() as tx:
-            oldest, newest = await people.stream_bounds(tx)
-            if subscriber.last < 0:
-                subscriber.last = newest
-                return [], False
-            rows = await people.stream_after(tx, subscriber.last, REPLAY_LIMIT + 1)
-        gone = (oldest > subscriber.last + 1) or subscriber.last > newest
-        if gone or len(rows) > REPLAY_LIMIT:
-            subscriber.last = newest
-            return [], True
-        return [event for row in rows if (event := subscriber.render(row))], False
-
-    async def events(request: Request, subscriber: _Subscriber) -> AsyncIterator[bytes]:
-        queue = feed.join()
+    async def still_signed_in(request: Request) -> bool:
+        """Say whether the session holds; an open page alone is no use of it."""
         try:
-            missed, reset = await replay(subscriber)
-            yield b": connected\n\n"
-            if reset:
-                yield b"event: reset\ndata: {}\n\n"
-            for old in missed:
-                yield old
-            while not context.service.stopping.is_set():
-                try:
-                    row = await asyncio.wait_for(queue.get(), 1.0)
-                except TimeoutError:
-                    if await request.is_disconnected():
+            token = request.cookies.get(COOKIE)
+            await people.who(service.database, settings, token, touch=False)
+        except NotSignedIn:
+            return False
+        return True
+
+    async def events(
+        request: Request, person: Person, topics: frozenset[str]
+    ) -> AsyncIterator[bytes]:
+        clock = asyncio.get_running_loop().time
+        subscriber = await feed.join(person, Wish(person.client_ids, topics), _last_id(request))
+        try:
+            # The position at once, so that whoever reconnects before any event can name it.
+            yield b"retry: %d\nid: %d\n\n" % (RETRY_MS, subscriber.start)
+            said = checked = clock()
+            while not service.stopping.is_set():
+                if clock() - checked >= settings.stream_check_seconds:
+                    checked = clock()
+                    if not await still_signed_in(request):
                         return
-                    yield b": ping\n\n"
+                try:
+                    news = await asyncio.wait_for(subscriber.waiting.get(), STEP_SECONDS)
+                except TimeoutError:
+                    if clock() - said >= settings.stream_ping_seconds:
+                        said = clock()
+                        yield b": ping\n\n"
                     continue
-                if row is None:
-                    yield b"event: reset\ndata: {}\n\n"
-                    return
-                if row["id"] > subscriber.last and (event := subscriber.render(row)):
-                    yield event
+                said = clock()
+                yield render(news)
         finally:
-            feed.leave(queue)
+            feed.leave(subscriber)
 
     @routes.get("/stream", response_class=StreamingResponse)
     async def stream(
         request: Request,
-        topics: str = Query("payment", max_length=1000),
+        topics: str = Query("payment", max_length=4000),
         person: Person = Depends(context.person),
     ) -> StreamingResponse:
         """What changes, as it changes: topics `payment`, `metrics`, `payment:{id}`."""
+        known, wrong = parse_topics(topics)
+        if wrong or not known or len(known) > TOPIC_LIMIT:
+            words = f"is a list of at most {TOPIC_LIMIT}: payment, metrics, payment:pay_…"
+            raise Invalid([Fault("topics", "unknown_topic", words)])
         if feed.full:
-            raise Problem(
-                503, "too_many_streams", "Too many live streams", headers={"Retry-After": "10"}
-            )
-        wanted = frozenset(topic for topic in topics.split(",") if topic)
-        given = request.headers.get("last-event-id", "")
-        subscriber = _Subscriber(person, wanted, int(given) if given.isdigit() else -1)
+            title = "Too many live streams are open here"
+            raise Problem(503, "too_many_streams", title, headers={"Retry-After": "10"})
         return StreamingResponse(
-            events(request, subscriber),
+            events(request, person, known),
             media_type="text/event-stream",
-            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
     return routes

@@ -3,7 +3,7 @@
 import secrets
 from pathlib import Path
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from mospay_shared.chassis.problems import Problem
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,9 +23,8 @@ def policy(nonce: str) -> str:
     """Return the Content-Security-Policy of a page."""
     return (
         f"default-src 'self'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'nonce-{nonce}'; "
-        "style-src-attr 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
-        "connect-src 'self'; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
-        "form-action 'self'"
+        "img-src 'self' data:; font-src 'self'; connect-src 'self'; object-src 'none'; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
     )
 
 
@@ -48,53 +47,63 @@ class SecurityHeaders:
         await self._app(scope, receive, add if scope["type"] == "http" else send)
 
 
+def _file(folder: Path | None, *parts: str) -> Path | None:
+    """Return a file below `folder`, or None when there is none there."""
+    if folder is None or any("\x00" in part for part in parts):
+        return None
+    root = folder.resolve()
+    path = root.joinpath(*parts).resolve()
+    return path if path.is_relative_to(root) and path.is_file() else None
+
+
+def _index(folder: Path | None) -> Response:
+    index = _file(folder, "index.html")
+    if index is None:
+        return PlainTextResponse(
+            "The web UI is not built here. Build it in portal-api/web (npm ci && npm run "
+            "build) and set PORTAL_WEB_DIR to its dist folder.\n",
+            503,
+            headers={"Cache-Control": "no-store"},
+        )
+    nonce = secrets.token_urlsafe(16)
+    return Response(
+        index.read_text().replace(_PLACEHOLDER, nonce),
+        media_type="text/html",
+        headers={"Cache-Control": "no-cache", "Content-Security-Policy": policy(nonce)},
+    )
+
+
 def router(folder: Path | None) -> APIRouter:
-    """Return the routes; without a build they say so."""
+    """Return the routes; without a build they say so. Plain functions: files block."""
     routes = APIRouter(include_in_schema=False)
 
     @routes.api_route("/bff/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-    async def unknown(path: str) -> Response:
+    def unknown(path: str) -> Response:
         raise Problem(404, "not_found", "There is no such path")
 
     @routes.get("/brand.css")
-    async def brand() -> Response:
-        return PlainTextResponse(
-            BRAND, media_type="text/css", headers={"Cache-Control": "no-cache"}
-        )
+    def brand() -> Response:
+        headers = {"Cache-Control": "no-cache"}
+        return PlainTextResponse(BRAND, media_type="text/css", headers=headers)
 
     @routes.get("/")
-    async def home() -> Response:
+    def home() -> Response:
         return RedirectResponse("/client/login", 302)
 
     @routes.get("/assets/{name:path}")
-    async def asset(name: str) -> Response:
-        if folder is None:
-            raise Problem(404, "not_found", "There is no such file")
-        root = (folder / "assets").resolve()
-        path = (root / name).resolve()
-        if not path.is_relative_to(root) or not path.is_file():
+    def asset(name: str) -> Response:
+        path = _file(folder, "assets", name)
+        if path is None:
             raise Problem(404, "not_found", "There is no such file")
         return FileResponse(path, headers={"Cache-Control": "public, max-age=31536000, immutable"})
 
     @routes.get("/{path:path}")
-    async def page(path: str, request: Request) -> Response:
-        plain = None if folder is None or "/" in path else folder / path
-        if plain is not None and path and path != "index.html" and plain.is_file():
-            return FileResponse(plain, headers={"Cache-Control": "public, max-age=3600"})
-        if not path.startswith(("client", "admin")):
+    def page(path: str) -> Response:
+        if path.partition("/")[0] in ("client", "admin"):
+            return _index(folder)
+        plain = None if "/" in path or path == "index.html" else _file(folder, path)
+        if plain is None:
             raise Problem(404, "not_found", "There is no such page")
-        index = None if folder is None else folder / "index.html"
-        if index is None or not index.is_file():
-            return PlainTextResponse(
-                "The web UI is not built here. Build it in portal-api/web (npm ci && npm run "
-                "build) and set PORTAL_WEB_DIR to its dist folder.",
-                503,
-            )
-        nonce = secrets.token_urlsafe(16)
-        return Response(
-            index.read_text().replace(_PLACEHOLDER, nonce),
-            media_type="text/html",
-            headers={"Cache-Control": "no-cache", "Content-Security-Policy": policy(nonce)},
-        )
+        return FileResponse(plain, headers={"Cache-Control": "public, max-age=3600"})
 
     return routes

@@ -1,19 +1,28 @@
-"""All SQL of the directory: every change takes its version from the one counter."""
+"""SQL of the directory: every change takes its version from the one counter, under its lock."""
 
 from typing import Any
 
 import asyncpg
 from mospay_shared.chassis.database import Tx
 
-CLIENT_COLUMNS = """c.id, c.company_id, co.name as company_name, c.name, c.currency, c.time_zone,
+LIST_LIMIT = 10_000  # rows of one list; a snapshot has no limit
+_CLIENTS = """
+select c.id, c.company_id, co.name as company_name, c.name, c.currency, c.time_zone,
     c.answer_wait_seconds, c.active, c.version, c.deleted, c.created_at,
     coalesce((select jsonb_agg(jsonb_build_object('app_id', a.app_id, 'mode', a.mode)
-        order by a.mode desc) from client_apps a where a.client_id = c.id), '[]') as apps"""
-_CLIENTS = f"select {CLIENT_COLUMNS} from clients c join companies co on co.id = c.company_id"
+        order by a.mode desc) from client_apps a where a.client_id = c.id), '[]') as apps
+from clients c join companies co on co.id = c.company_id"""
+_LIVE = "select * from {} where not deleted order by id limit $1"
+_CREDENTIAL_SHOWN = """
+select id, client_id, app_id, mode, kind, lookup, expires_at, revoked, version, created_at
+from credentials where client_id = $1 order by created_at desc, id limit $2"""
 
 
 async def next_version(tx: Tx) -> int:
-    """Take the next directory version; holds the counter until the transaction ends."""
+    """Take the next directory version; holds the counter until the transaction ends.
+
+    Called first in every change, so what is read after it is what no other change touches.
+    """
     return int(await tx.value("update directory_counter set value = value + 1 returning value"))
 
 
@@ -22,25 +31,52 @@ async def current_version(tx: Tx) -> int:
     return int(await tx.value("select value from directory_counter for update"))
 
 
-async def insert_company(tx: Tx, company_id: str, name: str, version: int) -> None:
+async def everything(tx: Tx, table: str) -> list[asyncpg.Record]:
+    """Return all rows of companies, clients, services or assignments, tombstones included."""
+    return await tx.fetch(
+        f"{_CLIENTS if table == 'clients' else f'select * from {table}'} order by id"
+    )
+
+
+async def all_credentials(tx: Tx) -> list[asyncpg.Record]:
+    """Return all credentials with their hashes, revoked ones included."""
+    return await tx.fetch("select * from credentials order by id")
+
+
+async def insert_company(tx: Tx, company_id: str, name: str, version: int) -> asyncpg.Record | None:
     """Write a company."""
-    await tx.run(
-        "insert into companies (id, name, version) values ($1, $2, $3)", company_id, name, version
+    return await tx.row(
+        "insert into companies (id, name, version) values ($1, $2, $3) returning *",
+        company_id,
+        name,
+        version,
     )
 
 
 async def companies(tx: Tx) -> list[asyncpg.Record]:
-    """Return all companies, newest last."""
-    return await tx.fetch("select * from companies order by id limit 10000")
+    """Return the companies this transaction may see, oldest first."""
+    return await tx.fetch(_LIVE.format("companies"), LIST_LIMIT)
 
 
-async def company_exists(tx: Tx, company_id: str) -> bool:
-    """Say whether a company is there."""
-    return bool(await tx.value("select 1 from companies where id = $1 and not deleted", company_id))
+async def company(tx: Tx, company_id: str) -> asyncpg.Record | None:
+    """Return a company that is not deleted."""
+    return await tx.row("select * from companies where id = $1 and not deleted", company_id)
 
 
-async def insert_client(tx: Tx, values: dict[str, Any], apps: dict[str, str]) -> bool:
-    """Write a client with its App IDs; False when an App ID is taken."""
+async def clients_of(tx: Tx, company_id: str) -> int:
+    """Return how many clients a company has."""
+    return int(
+        await tx.value(
+            "select count(*) from clients where company_id = $1 and not deleted", company_id
+        )
+    )
+
+
+async def insert_client(tx: Tx, values: dict[str, Any], apps: dict[str, str]) -> set[str]:
+    """Write a client with its App IDs by mode; return the modes whose App ID is taken.
+
+    An App ID is never free again: payments and function names carry it.
+    """
     keys = (
         "id", "company_id", "name", "currency", "time_zone", "answer_wait_seconds", "version",
     )  # fmt: skip
@@ -48,147 +84,183 @@ async def insert_client(tx: Tx, values: dict[str, Any], apps: dict[str, str]) ->
         f"insert into clients ({', '.join(keys)}) values ($1, $2, $3, $4, $5, $6, $7)",
         *(values[key] for key in keys),
     )
-    tag = await tx.run(
+    rows = await tx.fetch(
         "insert into client_apps (app_id, client_id, mode) select a, $1, m "
-        "from unnest($2::text[], $3::text[]) as u(a, m) on conflict do nothing",
+        "from unnest($2::text[], $3::text[]) as u(a, m) on conflict do nothing returning mode",
         values["id"],
         list(apps.values()),
         list(apps),
     )
-    return tag == f"INSERT 0 {len(apps)}"
+    return set(apps) - {row["mode"] for row in rows}
 
 
 async def client(tx: Tx, client_id: str) -> asyncpg.Record | None:
-    """Return a client with its App IDs."""
+    """Return a client with its App IDs, also a deleted one."""
     return await tx.row(f"{_CLIENTS} where c.id = $1", client_id)
 
 
-async def clients(tx: Tx, only: list[str] | None = None) -> list[asyncpg.Record]:
-    """Return clients (tombstones included), or only these."""
-    return await tx.fetch(
-        f"{_CLIENTS} where $1::text[] is null or c.id = any($1) order by c.id limit 10000", only
+async def clients(tx: Tx) -> list[asyncpg.Record]:
+    """Return the clients this transaction may see, with their App IDs."""
+    return await tx.fetch(f"{_CLIENTS} where not c.deleted order by c.id limit $1", LIST_LIMIT)
+
+
+async def client_names(tx: Tx, ids: list[str]) -> dict[str, str]:
+    """Return the names of those of these clients that this transaction may see."""
+    rows = await tx.fetch("select id, name from clients where id = any($1::text[])", ids)
+    return {row["id"]: row["name"] for row in rows}
+
+
+async def active_counts(tx: Tx, client_id: str | None) -> tuple[int, int]:
+    """Return numbers of services in use and of active clients, all that is seen or of one."""
+    row = await tx.row(
+        "select (select count(distinct a.service_id) from assignments a "
+        "join services s on s.id = a.service_id where a.active and not a.deleted "
+        "and s.active and not s.deleted and ($1::text is null or a.client_id = $1)), "
+        "(select count(*) from clients c where c.active and not c.deleted "
+        "and ($1::text is null or c.id = $1))",
+        client_id,
     )
+    assert row is not None
+    return row[0], row[1]
 
 
 async def update_client(
-    tx: Tx, client_id: str, expected: int, version: int, name: str | None, active: bool | None
-) -> bool:
-    """Change a client that still has the version the person saw."""
-    tag = await tx.run(
-        "update clients set name = coalesce($4, name), active = coalesce($5, active), "
-        "version = $3 where id = $1 and version = $2",
+    tx: Tx, client_id: str, version: int, name: str | None, active: bool | None
+) -> None:
+    """Change a client; what is None stays."""
+    await tx.run(
+        "update clients set name = coalesce($3, name), active = coalesce($4, active), "
+        "version = $2 where id = $1",
         client_id,
-        expected,
         version,
         name,
         active,
     )
-    return tag == "UPDATE 1"
 
 
 async def insert_service(
-    tx: Tx, service_id: str, microservice: str, name: str, body: dict[str, Any], version: int
-) -> bool:
-    """Write a service; False when that microservice has one of this name."""
-    tag = await tx.run(
+    tx: Tx, service_id: str, body: dict[str, Any], version: int
+) -> asyncpg.Record | None:
+    """Write a service; None when that microservice has one of this name."""
+    return await tx.row(
         "insert into services (id, microservice, name, body, version) values ($1, $2, $3, $4, $5) "
-        "on conflict do nothing",
+        "on conflict do nothing returning *",
         service_id,
-        microservice,
-        name,
+        body["microservice"],
+        body["name"],
         body,
         version,
     )
-    return tag == "INSERT 0 1"
 
 
 async def services(tx: Tx) -> list[asyncpg.Record]:
-    """Return all services (tombstones included)."""
-    return await tx.fetch("select * from services order by id limit 10000")
+    """Return the services."""
+    return await tx.fetch(_LIVE.format("services"), LIST_LIMIT)
 
 
 async def service(tx: Tx, service_id: str) -> asyncpg.Record | None:
-    """Return a service."""
+    """Return a service, also a deleted one."""
     return await tx.row("select * from services where id = $1", service_id)
 
 
 async def update_service(
-    tx: Tx, service_id: str, expected: int, version: int, body: dict[str, Any], active: bool
-) -> bool:
-    """Change a service that still has the version the person saw."""
-    tag = await tx.run(
-        "update services set body = $4, active = $5, version = $3 where id = $1 and version = $2",
+    tx: Tx, service_id: str, version: int, body: dict[str, Any], active: bool
+) -> asyncpg.Record | None:
+    """Replace a service's body."""
+    return await tx.row(
+        "update services set body = $3, active = $4, version = $2 where id = $1 returning *",
         service_id,
-        expected,
         version,
         body,
         active,
     )
-    return tag == "UPDATE 1"
 
 
 async def insert_assignment(
     tx: Tx, assignment_id: str, client_id: str, service_id: str, version: int
-) -> bool:
-    """Write an assignment; False when the client has the service already."""
-    tag = await tx.run(
+) -> asyncpg.Record | None:
+    """Write an assignment; None when the client has the service already."""
+    return await tx.row(
         "insert into assignments (id, client_id, service_id, version) values ($1, $2, $3, $4) "
-        "on conflict do nothing",
+        "on conflict do nothing returning *",
         assignment_id,
         client_id,
         service_id,
         version,
     )
-    return tag == "INSERT 0 1"
 
 
-async def assignments(tx: Tx, clients_only: list[str] | None = None) -> list[asyncpg.Record]:
-    """Return assignments (tombstones included), or only those of these clients."""
+async def assignments(tx: Tx) -> list[asyncpg.Record]:
+    """Return the assignments this transaction may see."""
+    return await tx.fetch(_LIVE.format("assignments"), LIST_LIMIT)
+
+
+async def assignment(tx: Tx, assignment_id: str) -> asyncpg.Record | None:
+    """Return an assignment, also a deleted one."""
+    return await tx.row("select * from assignments where id = $1", assignment_id)
+
+
+async def assignments_of(tx: Tx, column: str, entity_id: str) -> list[asyncpg.Record]:
+    """Return what is assigned by `client_id` or `service_id`, without tombstones."""
     return await tx.fetch(
-        "select * from assignments where $1::text[] is null or client_id = any($1) "
-        "order by id limit 10000",
-        clients_only,
+        f"select * from assignments where {column} = $1 and not deleted order by id", entity_id
     )
 
 
 async def update_assignment(
-    tx: Tx, assignment_id: str, expected: int, version: int, active: bool
+    tx: Tx, assignment_id: str, version: int, active: bool
 ) -> asyncpg.Record | None:
-    """Switch an assignment on or off; None when it has another version by now."""
+    """Switch an assignment on or off."""
     return await tx.row(
-        "update assignments set active = $4, version = $3 where id = $1 and version = $2 "
-        "returning *",
+        "update assignments set active = $3, version = $2 where id = $1 returning *",
         assignment_id,
-        expected,
         version,
         active,
     )
 
 
+async def bury(tx: Tx, table: str, entity_id: str, version: int) -> None:
+    """Turn an entity into a tombstone: its row stays, so that no replica keeps it alive."""
+    active = "" if table == "companies" else "active = false, "
+    await tx.run(
+        f"update {table} set {active}deleted = true, version = $2 where id = $1",
+        entity_id,
+        version,
+    )
+
+
 async def app_id(tx: Tx, client_id: str, mode: str) -> str | None:
-    """Return a client's App ID in a mode."""
+    """Return the App ID of a client that is not deleted, in a mode."""
     found: str | None = await tx.value(
-        "select app_id from client_apps where client_id = $1 and mode = $2", client_id, mode
+        "select a.app_id from client_apps a join clients c on c.id = a.client_id "
+        "where c.id = $1 and a.mode = $2 and not c.deleted",
+        client_id,
+        mode,
     )
     return found
 
 
-async def insert_credential(tx: Tx, values: dict[str, Any]) -> None:
+async def insert_credential(tx: Tx, values: dict[str, Any]) -> asyncpg.Record | None:
     """Write a credential; only its hash."""
     keys = ("id", "client_id", "app_id", "mode", "kind", "lookup", "secret_hash", "version")
-    await tx.run(
-        f"insert into credentials ({', '.join(keys)}) values ($1, $2, $3, $4, $5, $6, $7, $8)",
+    return await tx.row(
+        f"insert into credentials ({', '.join(keys)}) values ($1, $2, $3, $4, $5, $6, $7, $8) "
+        "returning *",
         *(values[key] for key in keys),
     )
 
 
-async def credentials(tx: Tx, client_id: str | None = None) -> list[asyncpg.Record]:
-    """Return credentials, newest first, all or of one client."""
-    return await tx.fetch(
-        "select * from credentials where $1::text is null or client_id = $1 "
-        "order by created_at desc, id limit 10000",
-        client_id,
+async def credentials(tx: Tx, client_id: str) -> list[asyncpg.Record]:
+    """Return a client's credentials without their hashes, newest first: the history."""
+    return await tx.fetch(_CREDENTIAL_SHOWN, client_id, LIST_LIMIT)
+
+
+async def valid_credentials(tx: Tx, client_id: str) -> list[str]:
+    """Return the ids of a client's credentials that are not revoked."""
+    rows = await tx.fetch(
+        "select id from credentials where client_id = $1 and not revoked order by id", client_id
     )
+    return [row["id"] for row in rows]
 
 
 async def revoke_credential(tx: Tx, credential_id: str, version: int) -> asyncpg.Record | None:

@@ -1,47 +1,61 @@
-"""All SQL of people, sessions, audit and the live stream."""
+"""SQL of people, their logins and sessions."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 from mospay_shared.chassis.database import Tx
-from mospay_shared.ids import new_id
 
-from mospay_portal_api.domain import Person
+from mospay_portal_api.domain.people import Person
 
-_USER = """
-select id, audience, company_id, name, email, role, password_hash, active, failed_attempts,
-    locked_until from users where audience = $1 and lower(email) = lower($2) for update"""
+# A try is counted before the password is looked at, so that tries made at once all count; a
+# right password takes its count back. A lock that has run out starts a new count. More tries than
+# are allowed say that the login was locked before this one.
+_TRIES = "case when {0}.locked_until <= now() then 1 else least({0}.failed_attempts + 1, 1000) end"
+_UNTIL = f"""case when {{0}}.locked_until > now() then {{0}}.locked_until
+    when {_TRIES} >= $3 then now() + make_interval(secs => $4) end"""
+_COUNT_KNOWN = f"""
+update users u set failed_attempts = {_TRIES.format("u")}, locked_until = {_UNTIL.format("u")}
+where u.audience = $1 and lower(u.email) = lower($2)
+returning id, active, password_hash, failed_attempts as tries, locked_until"""
+_COUNT_UNKNOWN = f"""
+insert into unknown_logins as k (audience, address_hash, failed_attempts, locked_until)
+values ($1, $2, 1, case when $3::int <= 1 then now() + make_interval(secs => $4) end)
+on conflict (audience, address_hash) do update set at = now(),
+    failed_attempts = {_TRIES.format("k")}, locked_until = {_UNTIL.format("k")}
+returning failed_attempts as tries, locked_until"""
 _PERSON = """
-with seen as (
-    update sessions set seen_at = now()
-    where token_hash = $1 and expires_at > now() and seen_at > now() - make_interval(secs => $2)
-    returning user_id, csrf_token, expires_at)
-select u.id, u.name, u.email, u.role, u.audience, u.company_id, s.csrf_token, s.expires_at,
+with found as (
+    select s.token_hash, s.user_id, s.csrf_token, s.seen_at, s.expires_at
+    from sessions s
+    where s.token_hash = $1 and s.expires_at > now()
+        and s.seen_at > now() - make_interval(secs => $2)),
+touched as (
+    update sessions s set seen_at = now() from found f
+    where s.token_hash = f.token_hash and $3 and f.seen_at < now() - interval '20 s')
+select u.id, u.name, u.email, u.role, u.audience, u.company_id, f.csrf_token,
+    least(f.expires_at, case when $3 then now() else f.seen_at end
+        + make_interval(secs => $2)) as expires_at,
     case when u.audience = 'client' then (
         select coalesce(array_agg(c.id), '{}') from clients c
         where c.company_id = u.company_id and not c.deleted) end as client_ids
-from seen s join users u on u.id = s.user_id where u.active"""
-_STREAM = """
-select id, topic, client_id, mode, payload from stream_rows where id > $1 order by id limit $2"""
+from found f join users u on u.id = f.user_id where u.active"""
 
 
-async def user_for_update(tx: Tx, audience: str, email: str) -> asyncpg.Record | None:
-    """Return a login, locked until the transaction ends."""
-    return await tx.row(_USER, audience, email)
+async def count_try(
+    tx: Tx, audience: str, email: str, allowed: int, lock_seconds: int
+) -> asyncpg.Record | None:
+    """Count a try at a login before its password is checked; None when nobody has the address.
+
+    The row has the user's id, hash, the `tries` so far and `locked_until`.
+    """
+    return await tx.row(_COUNT_KNOWN, audience, email, allowed, float(lock_seconds))
 
 
-async def login_failed(tx: Tx, user_id: str, allowed: int, lock_seconds: int) -> asyncpg.Record:
-    """Count a wrong password; lock when there were too many. Returns the new counters."""
-    row = await tx.row(
-        "update users set failed_attempts = case when failed_attempts + 1 >= $2 then 0 "
-        "else failed_attempts + 1 end, locked_until = case when failed_attempts + 1 >= $2 "
-        "then now() + make_interval(secs => $3) end where id = $1 "
-        "returning failed_attempts, locked_until",
-        user_id,
-        allowed,
-        float(lock_seconds),
-    )
+async def count_unknown(
+    tx: Tx, audience: str, address_hash: str, allowed: int, lock_seconds: int
+) -> asyncpg.Record:
+    """Count a try at an address nobody has, by the same rules."""
+    row = await tx.row(_COUNT_UNKNOWN, audience, address_hash, allowed, float(lock_seconds))
     assert row is not None
     return row
 
@@ -58,13 +72,11 @@ async def login_succeeded(tx: Tx, user_id: str, new_hash: str | None) -> None:
 
 async def insert_user(tx: Tx, values: dict[str, Any]) -> bool:
     """Write a user; False when the address is taken for that audience."""
+    keys = ("id", "audience", "company_id", "name", "email", "role", "password_hash")
     tag = await tx.run(
-        "insert into users (id, audience, company_id, name, email, role, password_hash) "
-        "values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing",
-        *(
-            values[key]
-            for key in ("id", "audience", "company_id", "name", "email", "role", "password_hash")
-        ),
+        f"insert into users ({', '.join(keys)}) values ($1, $2, $3, $4, $5, $6, $7) "
+        "on conflict do nothing",
+        *(values[key] for key in keys),
     )
     return tag != "INSERT 0 0"
 
@@ -84,9 +96,9 @@ async def insert_session(
     )
 
 
-async def person_of(tx: Tx, token_hash: str, idle_seconds: int) -> Person | None:
-    """Return who a session belongs to and note that it is used; None when it has ended."""
-    row = await tx.row(_PERSON, token_hash, float(idle_seconds))
+async def person_of(tx: Tx, token_hash: str, idle_seconds: int, touch: bool) -> Person | None:
+    """Return who a session belongs to; None when it has ended. `touch` says that it is used."""
+    row = await tx.row(_PERSON, token_hash, float(idle_seconds), touch)
     if row is None:
         return None
     ids = row["client_ids"]
@@ -113,59 +125,23 @@ async def delete_sessions(tx: Tx, user_id: str) -> None:
     await tx.run("delete from sessions where user_id = $1", user_id)
 
 
-async def delete_old(tx: Tx, stream_seconds: int) -> None:
-    """Drop ended sessions and stream rows past their time."""
-    await tx.run("delete from sessions where expires_at < now()")
-    await tx.run(
-        "delete from stream_rows where at < now() - make_interval(secs => $1)",
-        float(stream_seconds),
+async def close_company(tx: Tx, company_id: str) -> int:
+    """Deactivate a company's users and end their sessions; return how many users."""
+    rows = await tx.fetch(
+        "update users set active = false where company_id = $1 and active returning id", company_id
     )
-
-
-async def audit(
-    tx: Tx,
-    action: str,
-    *,
-    actor: str | None,
-    subject: str | None = None,
-    before: Any = None,
-    after: Any = None,
-    ip: str | None = None,
-) -> None:
-    """Write down what a person did; never a secret."""
     await tx.run(
-        "insert into audit_log (id, actor, action, subject, before, after, ip) "
-        "values ($1, $2, $3, $4, $5, $6, $7)",
-        new_id("aud"),
-        actor,
-        action,
-        subject,
-        before,
-        after,
-        ip,
+        "delete from sessions where user_id in (select id from users where company_id = $1)",
+        company_id,
     )
+    return len(rows)
 
 
-async def insert_stream(tx: Tx, rows: Sequence[tuple[str, str, str, Any]]) -> None:
-    """Write live rows (topic, client, mode, payload); one writer at a time, so ids commit in order.
-
-    Readers go by `id > last seen`, which is only safe while ids become visible in their order.
-    """
-    await tx.run("select pg_advisory_xact_lock(7226100)")
+async def forget_ended(tx: Tx, idle_seconds: int) -> None:
+    """Drop ended sessions, and counts of unknown addresses after a day."""
     await tx.run(
-        "insert into stream_rows (topic, client_id, mode, payload) "
-        "select * from unnest($1::text[], $2::text[], $3::text[], $4::jsonb[])",
-        *([row[n] for row in rows] for n in range(4)),
+        "delete from sessions where expires_at < now() "
+        "or seen_at < now() - make_interval(secs => $1)",
+        float(idle_seconds),
     )
-
-
-async def stream_after(tx: Tx, after: int, limit: int) -> list[asyncpg.Record]:
-    """Return live rows after an id, in order."""
-    return await tx.fetch(_STREAM, after, limit)
-
-
-async def stream_bounds(tx: Tx) -> tuple[int, int]:
-    """Return the ids of the oldest and the newest live row (0, 0 when there is none)."""
-    row = await tx.row("select coalesce(min(id), 0), coalesce(max(id), 0) from stream_rows")
-    assert row is not None
-    return row[0], row[1]
+    await tx.run("delete from unknown_logins where at < now() - interval '1 day'")

@@ -1,255 +1,197 @@
-"""Changes of the directory: state, audit and the event that tells of it in one transaction."""
+"""Changes of the directory: state, audit row and the event that tells of it in one transaction.
+
+Each verb takes its version first and so holds the counter: what it reads, no other change touches.
+"""
 
 from typing import Any
 
 from mospay_shared.chassis.database import Tx
 from mospay_shared.chassis.outbox import Relay
-from mospay_shared.contracts import (
-    AppV1,
-    AssignmentV1,
-    ClientV1,
-    CompanyV1,
-    Contract,
-    CredentialsPartV1,
-    CredentialV1,
-    Event,
-    Outgoing,
-    ServiceV1,
-    SnapshotPartV1,
-    SnapshotRequestedV1,
-    outgoing,
-)
 from mospay_shared.ids import new_id
 
-from mospay_portal_api.domain import (
-    Conflict,
-    NewCredential,
-    NotFound,
-    StaleVersion,
-)
+from mospay_portal_api.domain.credentials import NewCredential
+from mospay_portal_api.domain.directory import service_faults
+from mospay_portal_api.domain.errors import Conflict, Fault, Invalid, NotFound, StaleVersion
+from mospay_portal_api.domain.people import Author
+from mospay_portal_api.storage import audit, people
 from mospay_portal_api.storage import directory as store
-from mospay_portal_api.storage import people
+from mospay_portal_api.usecases.bodies import BODIES, changed
 
-PART = 50  # entities of a kind in one part of a snapshot
-
-
-def _told(kind: str, subject: str, body: Contract, *, command: bool = False) -> Outgoing:
-    wire_type = f"directory.{kind}_changed.v1"
-    return outgoing(wire_type, subject, body, source="portal-api", command=command)
+_TABLES = {"company": "companies", "client": "clients", "service": "services",
+           "assignment": "assignments"}  # fmt: skip
 
 
-def company_body(row: Any) -> CompanyV1:
-    """Return a company as it travels."""
-    return CompanyV1(
-        company_id=row["id"], name=row["name"], version=row["version"], deleted=row["deleted"]
-    )
+async def _tell(
+    tx: Tx, relay: Relay, by: Author, action: str, kind: str, row: Any, before: Any = None
+) -> None:
+    """Write the audit row and the event of a change; the hash of a credential in the event only."""
+    shown = [
+        None if one is None else BODIES[kind](one).model_dump(mode="json", exclude={"secret_hash"})
+        for one in (before, row)
+    ]
+    await audit.write(tx, by, action, row["id"], before=shown[0], after=shown[1])
+    await relay.enqueue(tx, [changed(kind, row)])
 
 
-def client_body(row: Any) -> ClientV1:
-    """Return a client as it travels."""
-    return ClientV1(
-        client_id=row["id"],
-        company_id=row["company_id"],
-        name=row["name"],
-        apps=[AppV1(**app) for app in row["apps"]],
-        currency=row["currency"],
-        time_zone=row["time_zone"],
-        answer_wait_seconds=row["answer_wait_seconds"],
-        active=row["active"],
-        version=row["version"],
-        deleted=row["deleted"],
-    )
+def _existing(row: Any, kind: str, expected: int | None = None) -> Any:
+    """Return a row that is there and, where a version was read, still has it."""
+    if row is None or row["deleted"]:
+        raise NotFound(f"There is no such {kind}")
+    if expected is not None and row["version"] != expected:
+        raise StaleVersion(kind, row["version"])
+    return row
 
 
-def service_body(row: Any) -> ServiceV1:
-    """Return a service as it travels."""
-    return ServiceV1(
-        service_id=row["id"],
-        active=row["active"],
-        version=row["version"],
-        deleted=row["deleted"],
-        **row["body"],
-    )
-
-
-def assignment_body(row: Any) -> AssignmentV1:
-    """Return an assignment as it travels."""
-    return AssignmentV1(
-        assignment_id=row["id"],
-        client_id=row["client_id"],
-        service_id=row["service_id"],
-        active=row["active"],
-        version=row["version"],
-        deleted=row["deleted"],
-    )
-
-
-def credential_body(row: Any) -> CredentialV1:
-    """Return a credential as it travels to the gateway: hashes, never the secret."""
-    return CredentialV1(
-        credential_id=row["id"],
-        client_id=row["client_id"],
-        app_id=row["app_id"],
-        mode=row["mode"],
-        kind=row["kind"],
-        lookup=row["lookup"],
-        secret_hash=row["secret_hash"],
-        expires_at=row["expires_at"],
-        revoked=row["revoked"],
-        version=row["version"],
-    )
-
-
-async def create_company(tx: Tx, relay: Relay, actor: str, name: str) -> str:
-    """Make a company; return its id."""
-    company_id, version = new_id("com"), await store.next_version(tx)
-    await store.insert_company(tx, company_id, name, version)
-    body = CompanyV1(company_id=company_id, name=name, version=version)
-    await relay.enqueue(tx, [_told("company", company_id, body)])
-    await people.audit(tx, "company_created", actor=actor, subject=company_id, after={"name": name})
-    return company_id
+async def create_company(tx: Tx, relay: Relay, by: Author, name: str) -> Any:
+    """Make a company; return its row."""
+    version = await store.next_version(tx)
+    row = await store.insert_company(tx, new_id("com"), name, version)
+    await _tell(tx, relay, by, "company_created", "company", row)
+    return row
 
 
 async def create_client(
-    tx: Tx, relay: Relay, actor: str, values: dict[str, Any], apps: dict[str, str]
+    tx: Tx, relay: Relay, by: Author, values: dict[str, Any], apps: dict[str, str]
 ) -> Any:
     """Make a client with an App ID for each mode; return its row."""
-    if not await store.company_exists(tx, values["company_id"]):
-        raise NotFound("There is no such company")
-    client_id = new_id("cli")
     version = await store.next_version(tx)
-    if not await store.insert_client(tx, {**values, "id": client_id, "version": version}, apps):
-        raise Conflict("One of these App IDs is taken")
+    if await store.company(tx, values["company_id"]) is None:
+        raise Invalid([Fault("company_id", "unknown", "there is no such company")])
+    if apps["live"] == apps["test"]:
+        raise Invalid([Fault("app_ids.test", "repeated", "differs from the one for live")])
+    client_id = new_id("cli")
+    taken = await store.insert_client(tx, {**values, "id": client_id, "version": version}, apps)
+    if taken:
+        names = " and ".join(apps[mode] for mode in sorted(taken))
+        raise Conflict(f"The App ID {names} is taken")
     row = await store.client(tx, client_id)
-    body = client_body(row)
-    await relay.enqueue(tx, [_told("client", client_id, body)])
-    await people.audit(
-        tx, "client_created", actor=actor, subject=client_id, after=body.model_dump(mode="json")
-    )
+    await _tell(tx, relay, by, "client_created", "client", row)
     return row
 
 
 async def change_client(
     tx: Tx,
     relay: Relay,
-    actor: str,
+    by: Author,
     client_id: str,
     expected: int,
     name: str | None,
     active: bool | None,
 ) -> Any:
     """Rename, activate or deactivate a client; return its row."""
-    before = await store.client(tx, client_id)
-    if before is None:
-        raise NotFound("There is no such client")
     version = await store.next_version(tx)
-    if not await store.update_client(tx, client_id, expected, version, name, active):
-        raise StaleVersion("The client has changed since you read it; read it again")
+    before = _existing(await store.client(tx, client_id), "client", expected)
+    await store.update_client(tx, client_id, version, name, active)
     row = await store.client(tx, client_id)
-    await relay.enqueue(tx, [_told("client", client_id, client_body(row))])
-    await people.audit(
-        tx,
-        "client_changed",
-        actor=actor,
-        subject=client_id,
-        before=client_body(before).model_dump(mode="json"),
-        after=client_body(row).model_dump(mode="json"),
-    )
+    await _tell(tx, relay, by, "client_changed", "client", row, before)
     return row
 
 
-async def create_service(tx: Tx, relay: Relay, actor: str, body: dict[str, Any]) -> Any:
+async def create_service(tx: Tx, relay: Relay, by: Author, body: dict[str, Any]) -> Any:
     """Make a service; return its row."""
-    service_id, version = new_id("svc"), await store.next_version(tx)
-    made = await store.insert_service(
-        tx, service_id, body["microservice"], body["name"], body, version
-    )
-    if not made:
+    if faults := service_faults(body):
+        raise Invalid(faults)
+    version = await store.next_version(tx)
+    row = await store.insert_service(tx, new_id("svc"), body, version)
+    if row is None:
         raise Conflict("That microservice has a service of this name")
-    row = await store.service(tx, service_id)
-    await relay.enqueue(tx, [_told("service", service_id, service_body(row))])
-    await people.audit(tx, "service_created", actor=actor, subject=service_id, after=body)
+    await _tell(tx, relay, by, "service_created", "service", row)
     return row
 
 
 async def change_service(
-    tx: Tx, relay: Relay, actor: str, service_id: str, expected: int, changes: dict[str, Any]
+    tx: Tx, relay: Relay, by: Author, service_id: str, expected: int, changes: dict[str, Any]
 ) -> Any:
     """Change a service; what is in `changes` replaces what was; return its row."""
-    before = await store.service(tx, service_id)
-    if before is None:
-        raise NotFound("There is no such service")
-    active = changes.pop("active", None)
-    body = {**before["body"], **changes}
     version = await store.next_version(tx)
-    kept = before["active"] if active is None else active
-    if not await store.update_service(tx, service_id, expected, version, body, kept):
-        raise StaleVersion("The service has changed since you read it; read it again")
-    row = await store.service(tx, service_id)
-    await relay.enqueue(tx, [_told("service", service_id, service_body(row))])
-    await people.audit(
-        tx,
-        "service_changed",
-        actor=actor,
-        subject=service_id,
-        before={**before["body"], "active": before["active"]},
-        after={**body, "active": kept},
-    )
+    before = _existing(await store.service(tx, service_id), "service", expected)
+    active = changes.get("active", before["active"])
+    body = {**before["body"], **{k: v for k, v in changes.items() if k != "active"}}
+    if faults := service_faults(body):
+        raise Invalid(faults)
+    row = await store.update_service(tx, service_id, version, body, active)
+    await _tell(tx, relay, by, "service_changed", "service", row, before)
     return row
 
 
-async def assign(tx: Tx, relay: Relay, actor: str, client_id: str, service_id: str) -> str:
-    """Let a client use a service; return the assignment's id."""
-    if await store.client(tx, client_id) is None:
-        raise NotFound("There is no such client")
-    if await store.service(tx, service_id) is None:
-        raise NotFound("There is no such service")
-    assignment_id, version = new_id("asg"), await store.next_version(tx)
-    if not await store.insert_assignment(tx, assignment_id, client_id, service_id, version):
+async def assign(tx: Tx, relay: Relay, by: Author, client_id: str, service_id: str) -> Any:
+    """Let a client use a service; return the assignment's row."""
+    version = await store.next_version(tx)
+    client, service = await store.client(tx, client_id), await store.service(tx, service_id)
+    faults = [
+        Fault(field, "unknown", f"there is no such {field.removesuffix('_id')}")
+        for field, row in (("client_id", client), ("service_id", service))
+        if row is None or row["deleted"]
+    ]
+    if faults:
+        raise Invalid(faults)
+    row = await store.insert_assignment(tx, new_id("asg"), client_id, service_id, version)
+    if row is None:
         raise Conflict("The client has this service already")
-    body = AssignmentV1(
-        assignment_id=assignment_id,
-        client_id=client_id,
-        service_id=service_id,
-        active=True,
-        version=version,
-    )
-    await relay.enqueue(tx, [_told("assignment", assignment_id, body)])
-    await people.audit(
-        tx,
-        "service_assigned",
-        actor=actor,
-        subject=client_id,
-        after={"service_id": service_id, "assignment_id": assignment_id},
-    )
-    return assignment_id
+    await _tell(tx, relay, by, "service_assigned", "assignment", row)
+    return row
 
 
 async def switch_assignment(
-    tx: Tx, relay: Relay, actor: str, assignment_id: str, expected: int, active: bool
+    tx: Tx, relay: Relay, by: Author, assignment_id: str, expected: int, active: bool
 ) -> Any:
     """Switch an assignment on or off; return its row."""
     version = await store.next_version(tx)
-    row = await store.update_assignment(tx, assignment_id, expected, version, active)
-    if row is None:
-        raise StaleVersion("There is no such assignment, or it has changed since you read it")
-    await relay.enqueue(tx, [_told("assignment", assignment_id, assignment_body(row))])
-    await people.audit(
-        tx, "assignment_switched", actor=actor, subject=assignment_id, after={"active": active}
-    )
+    before = _existing(await store.assignment(tx, assignment_id), "assignment", expected)
+    row = await store.update_assignment(tx, assignment_id, version, active)
+    await _tell(tx, relay, by, "assignment_switched", "assignment", row, before)
     return row
 
 
+_READ = {
+    "company": store.company,
+    "client": store.client,
+    "service": store.service,
+    "assignment": store.assignment,
+}
+
+
+async def delete(
+    tx: Tx, relay: Relay, by: Author, kind: str, entity_id: str, expected: int
+) -> None:
+    """Turn an entity into a tombstone that every replica hears of, with what hangs on it.
+
+    A client takes its assignments along and revokes its credentials, a service its assignments; a
+    company must have no clients any more and loses its users' logins. Payments stay.
+    """
+    version = await store.next_version(tx)
+    before = _existing(await _READ[kind](tx, entity_id), kind, expected)
+    if kind == "company":
+        if left := await store.clients_of(tx, entity_id):
+            raise Conflict(f"The company still has {left} clients; delete them first")
+        await people.close_company(tx, entity_id)
+    if kind in ("client", "service"):
+        for row in await store.assignments_of(tx, f"{kind}_id", entity_id):
+            await _bury(tx, relay, by, "assignment", row, await store.next_version(tx))
+    if kind == "client":
+        for credential_id in await store.valid_credentials(tx, entity_id):
+            await revoke_credential(tx, relay, by, credential_id)
+    await _bury(tx, relay, by, kind, before, version)
+
+
+async def _bury(tx: Tx, relay: Relay, by: Author, kind: str, row: Any, version: int) -> None:
+    await store.bury(tx, _TABLES[kind], row["id"], version)
+    gone = {**dict(row), "deleted": True, "version": version}
+    if kind != "company":
+        gone["active"] = False
+    await _tell(tx, relay, by, f"{kind}_deleted", kind, gone, row)
+
+
 async def add_credential(
-    tx: Tx, relay: Relay, actor: str, client_id: str, mode: str, kind: str, made: NewCredential
-) -> tuple[str, str]:
-    """Keep a generated credential and send its hash to the gateway; return id and App ID."""
-    app_id = await store.app_id(tx, client_id, mode)
-    if app_id is None:
+    tx: Tx, relay: Relay, by: Author, client_id: str, app_id: str, mode: str, kind: str,
+    made: NewCredential,
+) -> str:  # fmt: skip
+    """Keep a generated credential and send its hash to the gateway; return its id."""
+    version = await store.next_version(tx)
+    if await store.app_id(tx, client_id, mode) != app_id:
         raise NotFound("The client has no App ID in that mode")
-    credential_id, version = new_id("crd"), await store.next_version(tx)
     values = {
-        "id": credential_id,
+        "id": new_id("crd"),
         "client_id": client_id,
         "app_id": app_id,
         "mode": mode,
@@ -258,82 +200,15 @@ async def add_credential(
         "secret_hash": made.secret_hash,
         "version": version,
     }
-    await store.insert_credential(tx, values)
-    body = credential_body({**values, "expires_at": None, "revoked": False})
-    await relay.enqueue(tx, [_told("credential", credential_id, body, command=True)])
-    await people.audit(
-        tx,
-        "credential_created",
-        actor=actor,
-        subject=client_id,
-        after={"credential_id": credential_id, "kind": kind, "mode": mode},
-    )
-    return credential_id, app_id
+    row = await store.insert_credential(tx, values)
+    await _tell(tx, relay, by, "credential_created", "credential", row)
+    return str(values["id"])
 
 
-async def revoke_credential(tx: Tx, relay: Relay, actor: str, credential_id: str) -> None:
+async def revoke_credential(tx: Tx, relay: Relay, by: Author, credential_id: str) -> None:
     """Revoke a credential; the gateway refuses it within a second of hearing of it."""
     version = await store.next_version(tx)
     row = await store.revoke_credential(tx, credential_id, version)
     if row is None:
         raise NotFound("There is no such credential, or it is revoked already")
-    body = credential_body(row)
-    await relay.enqueue(tx, [_told("credential", credential_id, body, command=True)])
-    await people.audit(tx, "credential_revoked", actor=actor, subject=credential_id)
-
-
-async def answer_snapshot(tx: Tx, relay: Relay, event: Event[SnapshotRequestedV1]) -> int:
-    """Publish the whole directory in parts, tombstones included; return the number of parts.
-
-    The counter is held meanwhile, so the snapshot is of one instant: its high-water mark.
-    """
-    request, high_water = event.data, await store.current_version(tx)
-    lists: dict[str, list[Any]] = {
-        "companies": [company_body(row) for row in await store.companies(tx)],
-        "clients": [client_body(row) for row in await store.clients(tx)],
-        "services": [service_body(row) for row in await store.services(tx)],
-        "assignments": [assignment_body(row) for row in await store.assignments(tx)],
-    }
-    count = max(1, *((len(rows) + PART - 1) // PART for rows in lists.values()))
-    parts = [
-        outgoing(
-            "directory.snapshot_part.v1",
-            request.request_id,
-            SnapshotPartV1(
-                request_id=request.request_id,
-                requested_by=request.requested_by,
-                part=number + 1,
-                last=number == count - 1,
-                high_water=high_water,
-                **{k: rows[number * PART : (number + 1) * PART] for k, rows in lists.items()},
-            ),
-            source="portal-api",
-            causation_id=event.id,
-        )
-        for number in range(count)
-    ]
-    if request.credentials:
-        parts += await _credential_parts(tx, event)
-    await relay.enqueue(tx, parts)
-    return count
-
-
-async def _credential_parts(tx: Tx, event: Event[SnapshotRequestedV1]) -> list[Outgoing]:
-    bodies = [credential_body(row) for row in await store.credentials(tx)]
-    starts = range(0, max(1, len(bodies)), PART)
-    return [
-        outgoing(
-            "directory.credentials_part.v1",
-            event.data.request_id,
-            CredentialsPartV1(
-                request_id=event.data.request_id,
-                part=number + 1,
-                last=start == starts[-1],
-                credentials=bodies[start : start + PART],
-            ),
-            source="portal-api",
-            causation_id=event.id,
-            command=True,
-        )
-        for number, start in enumerate(starts)
-    ]
+    await _tell(tx, relay, by, "credential_revoked", "credential", row)

@@ -1,0 +1,180 @@
+"""No tenant sees another: every route with another's ids, and the database below the routes."""
+
+import re
+
+import asyncpg
+import pytest
+from mospay_portal_api.storage import directory
+from mospay_portal_api.storage.view import seen_by
+from mospay_portal_api.usecases import people
+
+from .conftest import Browser, Portal
+from .house import SERVICES, payment_row
+from .test_live import keep, news
+
+# What a client user gets who names another client's things: 404, and 403 where the whole route is
+# the operator's, whatever is named.
+FOREIGN = {
+    "GET /bff/v1/payments?mode=test&client_id={client}": 404,
+    "GET /bff/v1/payments/{payment}": 404,
+    "GET /bff/v1/payments/{payment}/trace": 404,
+    "GET /bff/v1/dashboard?mode=test&client_id={client}": 404,
+    "GET /bff/v1/trial-balance?mode=test": 403,
+    "GET /bff/v1/companies": 403,
+    "POST /bff/v1/companies": 403,
+    "DELETE /bff/v1/companies/{company}?version=1": 403,
+    "POST /bff/v1/users": 403,
+    "GET /bff/v1/clients": 403,
+    "POST /bff/v1/clients": 403,
+    "PATCH /bff/v1/clients/{client}": 403,
+    "DELETE /bff/v1/clients/{client}?version=1": 403,
+    "GET /bff/v1/services": 403,
+    "POST /bff/v1/services": 403,
+    "PATCH /bff/v1/services/svc_x": 403,
+    "DELETE /bff/v1/services/svc_x?version=1": 403,
+    "GET /bff/v1/assignments": 403,
+    "POST /bff/v1/assignments": 403,
+    "PATCH /bff/v1/assignments/asg_x": 403,
+    "DELETE /bff/v1/assignments/asg_x?version=1": 403,
+    "GET /bff/v1/clients/{client}/credentials": 403,
+    "POST /bff/v1/clients/{client}/credentials": 403,
+    "DELETE /bff/v1/credentials/{credential}": 403,
+    "GET /bff/v1/clients/{client}/endpoints": 403,
+    "POST /bff/v1/clients/{client}/endpoints": 403,
+}
+# Nothing of another tenant can be named there; their own tests say what they show.
+OWN_ONLY = {
+    "POST /bff/v1/session", "GET /bff/v1/session", "DELETE /bff/v1/session",
+    "POST /bff/v1/session/revoke-all", "GET /bff/v1/stream",
+}  # fmt: skip
+BODIES = {
+    "POST /bff/v1/companies": {"name": "x"},
+    "POST /bff/v1/users": {"audience": "admin", "name": "x", "email": "x@example.com"},
+    "POST /bff/v1/clients": {"company_id": "{company}", "name": "x", "currency": "RWF"},
+    "PATCH /bff/v1/clients/{client}": {"active": False, "version": 1},
+    "POST /bff/v1/services": {
+        "microservice": "m", "name": "n", "title": "t", "currency": "RWF",
+        "urls": {"test": "http://x"}, "routes": ["payment"],
+    },
+    "PATCH /bff/v1/services/svc_x": {"active": False, "version": 1},
+    "POST /bff/v1/assignments": {"client_id": "{client}", "service_id": "svc_x"},
+    "PATCH /bff/v1/assignments/asg_x": {"active": False, "version": 1},
+    "POST /bff/v1/clients/{client}/credentials": {"mode": "live", "kind": "api_key"},
+    "POST /bff/v1/clients/{client}/endpoints": {"mode": "live", "url": "https://x.example"},
+}  # fmt: skip
+
+
+def shape(route: str) -> str:
+    """A route's method and path without the names of what it is about."""
+    return re.sub(r"\{\w+\}|(svc|asg)_x", "{}", route.partition("?")[0])
+
+
+def test_every_route_of_the_browsers_is_asked_for_anothers_things(portal: Portal) -> None:
+    known = {
+        shape(f"{method.upper()} {path}")
+        for path, methods in portal.service.app.openapi()["paths"].items()
+        if path.startswith("/bff/")
+        for method in methods
+    }
+    assert known == {shape(route) for route in (*FOREIGN, *OWN_ONLY)}
+
+
+async def two_tenants(portal: Portal) -> tuple[Browser, dict[str, str]]:
+    """A signed-in client user, and the names of another company's things."""
+    admin = await portal.admin()
+    browser, _, _ = await portal.merchant(admin)
+    _, client, company = await portal.merchant(admin)
+    body = {"mode": "test", "kind": "api_key"}
+    made = await admin.send("POST", f"/clients/{client}/credentials", body)
+    await portal.house.up(*SERVICES)
+    payment = portal.house.know(payment_row(client))
+    await keep(portal, news(client, payment_id=payment))
+    credential = made.json()["credential_id"]
+    return browser, {
+        "client": client, "company": company, "credential": credential, "payment": payment,
+    }  # fmt: skip
+
+
+async def test_no_route_shows_or_changes_anothers_things(portal: Portal) -> None:
+    browser, names = await two_tenants(portal)
+    for route, status in FOREIGN.items():
+        method, _, path = route.format(**names).partition(" ")
+        body = BODIES.get(route)
+        if body is not None:
+            body = {k: v.format(**names) if isinstance(v, str) else v for k, v in body.items()}
+        answer = await browser.send(method, path.removeprefix("/bff/v1"), body)
+        assert answer.status_code == status, (route, answer.text)
+    assert not [one for one in portal.house.calls if one[2].operator]
+
+
+async def test_nobody_reads_without_a_session(portal: Portal) -> None:
+    for route in (*FOREIGN, "GET /bff/v1/stream", "GET /bff/v1/session"):
+        method, _, path = route.partition(" ")
+        body = BODIES.get(route, {})
+        if method == "GET":
+            assert (await portal.browser().http.get(path)).status_code == 401, route
+        else:
+            answer = await portal.browser().http.request(method, path, json=body)
+            assert answer.status_code == 401, route
+
+
+async def test_house_hears_of_a_foreign_payment_under_the_askers_own_clients_alone(
+    portal: Portal,
+) -> None:
+    browser, names = await two_tenants(portal)
+    portal.house.calls.clear()
+    assert (await browser.get(f"/payments/{names['payment']}/trace")).status_code == 404
+    asked = {(service, caller.client_id) for service, _, caller, _ in portal.house.calls}
+    own = (await browser.get("/session")).json()["user"]["client_id"]
+    assert asked == {("reporter", own)}
+
+
+async def test_user_of_several_clients_has_to_name_one_and_finds_payments_of_all(
+    portal: Portal,
+) -> None:
+    admin = await portal.admin()
+    browser, first, company = await portal.merchant(admin)
+    body = {"company_id": company, "name": "Second", "currency": "RWF"}
+    second = (await admin.send("POST", "/clients", body)).json()["id"]
+    await portal.house.up(*SERVICES)
+    payments = [portal.house.know(payment_row(client)) for client in (first, second)]
+    answer = await browser.get("/payments?mode=test")
+    assert answer.status_code == 422 and answer.json()["errors"][0]["field"] == "client_id"
+    page = await browser.get(f"/payments?mode=test&client_id={second}")
+    assert [row["id"] for row in page.json()["items"]] == payments[1:]
+    for payment in payments:
+        assert (await browser.get(f"/payments/{payment}/trace")).status_code == 200
+
+
+async def test_request_role_sees_the_rows_of_one_company(portal: Portal) -> None:
+    admin = await portal.admin()
+    browser, own, _ = await portal.merchant(admin)
+    _, foreign, _ = await portal.merchant(admin)
+    token = browser.http.cookies["mospay_session"]
+    database, settings = portal.service.database, portal.service.settings
+    person = await people.who(database, settings, token)  # type: ignore[arg-type]
+    await keep(portal, news(own), news(foreign))
+    async with seen_by(database, person) as tx:
+        assert [row["id"] for row in await directory.clients(tx)] == [own]
+        assert len(await directory.companies(tx)) == 1
+        for table in ("client_apps", "stream_rows"):
+            rows = await tx.fetch(f"select distinct client_id from {table}")
+            assert [row["client_id"] for row in rows] == [own], table
+
+
+async def test_request_role_without_a_setting_sees_nothing_and_reads_no_secret(
+    portal: Portal, portal_env: dict[str, str]
+) -> None:
+    await portal.merchant(await portal.admin())
+    connection = await asyncpg.connect(portal_env["PORTAL_DATABASE_URL"])
+    try:
+        for table in ("companies", "clients", "client_apps", "assignments", "stream_rows"):
+            assert await connection.fetchval(f"select count(*) from {table}") == 0, table
+        for sql in (
+            "select secret_hash from credentials", "select * from users",
+            "select * from sessions", "select * from audit_log", "delete from clients",
+        ):  # fmt: skip
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(sql)
+    finally:
+        await connection.close()
