@@ -38,7 +38,11 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Unassign
+         * @description Take a service away from a client for good.
+         */
+        delete: operations["unassign_bff_v1_assignments__assignment_id__delete"];
         options?: never;
         head?: never;
         /**
@@ -63,7 +67,7 @@ export interface paths {
         put?: never;
         /**
          * Create Client
-         * @description Make a client.
+         * @description Make a client; App IDs that are not wished for are generated.
          */
         post: operations["create_client_bff_v1_clients_post"];
         delete?: never;
@@ -82,7 +86,11 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete Client
+         * @description Delete a client with its assignments; its credentials are revoked. Payments stay.
+         */
+        delete: operations["delete_client_bff_v1_clients__client_id__delete"];
         options?: never;
         head?: never;
         /**
@@ -101,7 +109,7 @@ export interface paths {
         };
         /**
          * Credentials
-         * @description A client's credentials, newest first.
+         * @description A client's credentials, newest first, revoked ones included: the history.
          */
         get: operations["credentials_bff_v1_clients__client_id__credentials_get"];
         put?: never;
@@ -164,6 +172,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/bff/v1/companies/{company_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete Company
+         * @description Delete a company that has no clients any more; its users can't sign in any longer.
+         */
+        delete: operations["delete_company_bff_v1_companies__company_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/bff/v1/credentials/{credential_id}": {
         parameters: {
             query?: never;
@@ -213,7 +241,7 @@ export interface paths {
         };
         /**
          * Payments
-         * @description Payments, filtered and sorted, a page at a time.
+         * @description Payments, filtered and sorted, a page at a time; q: an id, reference or customer.
          */
         get: operations["payments_bff_v1_payments_get"];
         put?: never;
@@ -298,7 +326,11 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete Service
+         * @description Delete a service with its assignments. Payments stay.
+         */
+        delete: operations["delete_service_bff_v1_services__service_id__delete"];
         options?: never;
         head?: never;
         /**
@@ -541,6 +573,20 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Account
+         * @description An account; debit balances are positive, credit balances negative.
+         */
+        Account: {
+            /** Account */
+            account: string;
+            /** Balance Minor */
+            balance_minor: number;
+            /** Client Id */
+            client_id: string | null;
+            /** Kind */
+            kind: string;
+        };
+        /**
          * AppIds
          * @description App IDs wished for; generated where left out.
          */
@@ -607,6 +653,8 @@ export interface components {
         Client: {
             /** Active */
             active: boolean;
+            /** Answer Wait Seconds */
+            answer_wait_seconds: number;
             /** Apps */
             apps: components["schemas"]["AppV1"][];
             /** Company Id */
@@ -638,7 +686,10 @@ export interface components {
             active?: boolean | null;
             /** Name */
             name?: string | null;
-            /** Version */
+            /**
+             * Version
+             * @description the version that was read
+             */
             version: number;
         };
         /**
@@ -722,6 +773,22 @@ export interface components {
             mode: string;
             /** Revoked */
             revoked: boolean;
+        };
+        /**
+         * CurrencyBalance
+         * @description The totals of one currency over its `account_count` accounts; the first of them.
+         */
+        CurrencyBalance: {
+            /** Account Count */
+            account_count: number;
+            /** Accounts */
+            accounts: components["schemas"]["Account"][];
+            /** Credit Minor */
+            credit_minor: number;
+            /** Currency */
+            currency: string;
+            /** Debit Minor */
+            debit_minor: number;
         };
         /**
          * Dashboard
@@ -818,6 +885,26 @@ export interface components {
             status_code: number | null;
         };
         /**
+         * Endpoint
+         * @description A webhook endpoint as notifier shows it.
+         */
+        Endpoint: {
+            /** Active */
+            active: boolean;
+            /** Client Id */
+            client_id: string;
+            /** Disabled Reason */
+            disabled_reason: string | null;
+            /** Event Types */
+            event_types: string[];
+            /** Id */
+            id: string;
+            /** Mode */
+            mode: string;
+            /** Url */
+            url: string;
+        };
+        /**
          * Entry
          * @description A journal entry of the payment.
          */
@@ -891,6 +978,27 @@ export interface components {
              * @default text
              */
             type: string;
+        };
+        /**
+         * FieldProblem
+         * @description One fault of one field.
+         */
+        FieldProblem: {
+            /**
+             * Code
+             * @example required
+             */
+            code: string;
+            /**
+             * Field
+             * @example amount_minor
+             */
+            field: string;
+            /**
+             * Message
+             * @example is required
+             */
+            message: string;
         };
         /**
          * Gap
@@ -1067,7 +1175,7 @@ export interface components {
         };
         /**
          * NewEndpoint
-         * @description A webhook endpoint.
+         * @description A webhook endpoint; without event types it gets every end of a payment.
          */
         NewEndpoint: {
             /** Event Types */
@@ -1079,7 +1187,7 @@ export interface components {
         };
         /**
          * NewService
-         * @description A service of a microservice.
+         * @description A service of a microservice; `urls` maps a mode to its connector's base address.
          */
         NewService: {
             /** Connector */
@@ -1319,6 +1427,60 @@ export interface components {
             reason: string;
         };
         /**
+         * Refusal
+         * @description application/problem+json, with what some refusals add.
+         */
+        Refusal: {
+            /**
+             * Attempts Left
+             * @description invalid_credentials: tries before a lock
+             */
+            attempts_left?: number | null;
+            /**
+             * Code
+             * @example invalid_request
+             */
+            code: string;
+            /**
+             * Current Version
+             * @description stale_version: what it is now
+             */
+            current_version?: number | null;
+            /** Detail */
+            detail?: string | null;
+            /** Errors */
+            errors?: components["schemas"]["FieldProblem"][];
+            /** Instance */
+            instance?: string | null;
+            /**
+             * Locked Until
+             * @description locked: when the next try may be made
+             */
+            locked_until?: string | null;
+            /**
+             * Permission
+             * @description forbidden: what an owner can grant
+             */
+            permission?: string | null;
+            /** Request Id */
+            request_id?: string | null;
+            /**
+             * Status
+             * @example 422
+             */
+            status: number;
+            /**
+             * Title
+             * @example The request is not valid
+             */
+            title: string;
+            /**
+             * Type
+             * @example https://mospay.dev/problems/invalid_request
+             */
+            type: string;
+        };
+        /**
          * ServiceChange
          * @description What to change of a service, and the version that was read.
          */
@@ -1336,13 +1498,18 @@ export interface components {
             payer_window_seconds?: number | null;
             /** Provider Timeout Seconds */
             provider_timeout_seconds?: number | null;
+            /** Routes */
+            routes?: string[] | null;
             /** Title */
             title?: string | null;
             /** Urls */
             urls?: {
                 [key: string]: string;
             } | null;
-            /** Version */
+            /**
+             * Version
+             * @description the version that was read
+             */
             version: number;
         };
         /**
@@ -1431,7 +1598,7 @@ export interface components {
         };
         /**
          * SessionUser
-         * @description Who is signed in.
+         * @description Who is signed in; `client_id` is the only client of the company, if it has one.
          */
         SessionUser: {
             /** Audience */
@@ -1493,7 +1660,10 @@ export interface components {
         Switch: {
             /** Active */
             active: boolean;
-            /** Version */
+            /**
+             * Version
+             * @description the version that was read
+             */
             version: number;
         };
         /**
@@ -1505,6 +1675,23 @@ export interface components {
             hops: components["schemas"]["Hop"][];
             /** Service */
             service: string;
+        };
+        /**
+         * TrialBalance
+         * @description The books of a mode, as the ledger shows them.
+         */
+        TrialBalance: {
+            /**
+             * As Of
+             * Format: date-time
+             */
+            as_of: string;
+            /** Balanced */
+            balanced: boolean;
+            /** Currencies */
+            currencies: components["schemas"]["CurrencyBalance"][];
+            /** Entries */
+            entries: number;
         };
         /** ValidationError */
         ValidationError: {
@@ -1567,6 +1754,15 @@ export interface operations {
                     "application/json": components["schemas"]["Assignment"][];
                 };
             };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
         };
     };
     assign_bff_v1_assignments_post: {
@@ -1588,18 +1784,48 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: string;
-                    };
+                    "application/json": components["schemas"]["Assignment"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    unassign_bff_v1_assignments__assignment_id__delete: {
+        parameters: {
+            query: {
+                /** @description that was read */
+                version: number;
+            };
+            header?: never;
+            path: {
+                assignment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -1628,13 +1854,13 @@ export interface operations {
                     "application/json": components["schemas"]["Assignment"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -1655,6 +1881,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Client"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -1681,13 +1916,45 @@ export interface operations {
                     "application/json": components["schemas"]["Client"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    delete_client_bff_v1_clients__client_id__delete: {
+        parameters: {
+            query: {
+                /** @description that was read */
+                version: number;
+            };
+            header?: never;
+            path: {
+                client_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -1716,13 +1983,13 @@ export interface operations {
                     "application/json": components["schemas"]["Client"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -1747,13 +2014,13 @@ export interface operations {
                     "application/json": components["schemas"]["Credential"][];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -1782,13 +2049,13 @@ export interface operations {
                     "application/json": components["schemas"]["CreatedCredential"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -1810,18 +2077,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    }[];
+                    "application/json": components["schemas"]["Endpoint"][];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -1850,13 +2115,13 @@ export interface operations {
                     "application/json": components["schemas"]["CreatedEndpoint"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -1877,6 +2142,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Company"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -1903,13 +2177,45 @@ export interface operations {
                     "application/json": components["schemas"]["Company"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    delete_company_bff_v1_companies__company_id__delete: {
+        parameters: {
+            query: {
+                /** @description that was read */
+                version: number;
+            };
+            header?: never;
+            path: {
+                company_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -1932,13 +2238,13 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -1966,13 +2272,13 @@ export interface operations {
                     "application/json": components["schemas"]["Dashboard"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -1982,9 +2288,13 @@ export interface operations {
             query: {
                 mode: string;
                 client_id?: string | null;
+                /** @description comma list */
                 status?: string | null;
+                /** @description comma list */
                 service?: string | null;
+                /** @description ISO 8601 with an offset */
                 from?: string | null;
+                /** @description ISO 8601 with an offset */
                 to?: string | null;
                 min_minor?: number | null;
                 max_minor?: number | null;
@@ -2008,13 +2318,13 @@ export interface operations {
                     "application/json": components["schemas"]["PaymentPage"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -2039,13 +2349,13 @@ export interface operations {
                     "application/json": components["schemas"]["Payment"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -2070,13 +2380,13 @@ export interface operations {
                     "application/json": components["schemas"]["PaymentTrace"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -2097,6 +2407,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ServiceOut"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -2123,13 +2442,45 @@ export interface operations {
                     "application/json": components["schemas"]["ServiceOut"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    delete_service_bff_v1_services__service_id__delete: {
+        parameters: {
+            query: {
+                /** @description that was read */
+                version: number;
+            };
+            header?: never;
+            path: {
+                service_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -2158,13 +2509,13 @@ export interface operations {
                     "application/json": components["schemas"]["ServiceOut"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -2185,6 +2536,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -2211,13 +2571,13 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -2238,6 +2598,15 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
         };
     };
     revoke_all_bff_v1_session_revoke_all_post: {
@@ -2255,6 +2624,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
             };
         };
     };
@@ -2276,13 +2654,13 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -2304,16 +2682,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TrialBalance"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
@@ -2340,13 +2718,13 @@ export interface operations {
                     "application/json": components["schemas"]["CreatedUser"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description A problem (RFC 9457) */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["Refusal"];
                 };
             };
         };
