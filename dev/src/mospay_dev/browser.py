@@ -1,12 +1,11 @@
 """A Chromium for the browser tests: the installed one, the distribution's, else Playwright's."""
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 
 from mospay_dev.infrastructure.packages import install
-from mospay_dev.infrastructure.processes import StartFailed
+from mospay_dev.infrastructure.processes import StartFailed, run_told
 
 
 def find_chromium() -> str | None:
@@ -25,14 +24,10 @@ def ensure_chromium(say: Callable[[str], None]) -> str | None:
         install(["chromium"], say)
     except StartFailed as error:
         say("installing Playwright's Chromium")
-        done = subprocess.run(
-            [sys.executable, "-m", "playwright", "install", "chromium"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, "-m", "playwright", "install", "chromium"]
+        done = run_told(command, "installing Playwright's Chromium", say)
         if done.returncode:
             raise StartFailed(
-                f"{error}\nand Playwright's own failed too:\n{done.stderr}"
+                f"{error}\nand Playwright's own failed too:\n{done.output}"
             ) from error
     return find_chromium()

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mospay_dev import web
+from mospay_dev.infrastructure.processes import run_told
 from mospay_dev.services import ROOT, SERVICES
 
 _BIN = Path(sys.executable).parent
@@ -23,11 +24,18 @@ _TYPED = [
 ]
 
 
-def _run(title: str, command: list[str], say: Callable[[str], None]) -> bool:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def _run(
+    title: str,
+    command: list[str],
+    say: Callable[[str], None],
+    *,
+    cwd: Path = ROOT,
+    env: Mapping[str, str] | None = None,
+) -> bool:
+    done = run_told(command, title, say, env=env, cwd=cwd)
     say(f"{'ok    ' if done.returncode == 0 else 'FAILED'}  {title}")
     if done.returncode:
-        print((done.stdout + done.stderr)[-6000:])
+        print(done.output[-6000:])
     return done.returncode == 0
 
 
@@ -85,16 +93,5 @@ def run_all(say: Callable[[str], None]) -> bool:
         web.install_modules(say)
         env = web.npm_environment(say)
         for title, script in (("web UI (biome, tsc)", "check"), ("web UI (vitest)", "test")):
-            done = subprocess.run(
-                ["npm", "run", script],
-                cwd=web.WEB,
-                env=env,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            say(f"{'ok    ' if done.returncode == 0 else 'FAILED'}  {title}")
-            if done.returncode:
-                print((done.stdout + done.stderr)[-4000:])
-            results.append(done.returncode == 0)
+            results.append(_run(title, ["npm", "run", script], say, cwd=web.WEB, env=env))
     return all(results)

@@ -3,13 +3,16 @@
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections import deque
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
+import httpx
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -28,29 +31,51 @@ app = typer.Typer(
 console = Console(stderr=True, highlight=False)
 FOLDER = ROOT / ".mospay"
 Exit = Annotated[bool, typer.Option("--exit", help="Stop everything at the end.")]
+Docker = Annotated[
+    bool, typer.Option("--docker", help="PostgreSQL, RabbitMQ and Valkey in containers.")
+]
 _started = time.monotonic()
 
 
 def say(text: str) -> None:
     """Tell the person at the terminal what happens now, with seconds since the start."""
-    console.print(f"[dim]{time.monotonic() - _started:6.1f}s[/dim]  {text}")
+    console.print(f"[dim]{time.monotonic() - _started:6.1f}s[/dim]  ", end="")
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def main() -> None:
     """Run the command line; a StartFailed is one clear message and exit code 1."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # ends like Ctrl-C: what was started is stopped
+        signal.signal(number, _interrupt)
     try:
         app()
     except StartFailed as error:
         console.print("[red]error[/red]  ", end="")
         console.print(str(error), markup=False, soft_wrap=True)
         sys.exit(1)
+    except httpx.HTTPError as error:
+        where = f" ({error.request.method} {error.request.url})" if _has_request(error) else ""
+        console.print(f"error  {type(error).__name__}: {error}{where}", markup=False)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def bring_up() -> Stack:
+def _has_request(error: httpx.HTTPError) -> bool:
+    try:
+        return error.request is not None
+    except RuntimeError:  # httpx raises it where an error came without its request
+        return False
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def bring_up(docker: bool) -> Stack:
     """Start the stack below `.mospay/`, supervised and detached; returns when all is ready."""
-    stack = Stack(FOLDER, say=say)
+    stack = Stack(FOLDER, say=say, docker=docker)
     try:
         stack.prepare()
         web.build(say)
@@ -91,12 +116,22 @@ def take_down() -> None:
     Stack(FOLDER, say=say).stop()
 
 
+def take_down_tests() -> None:
+    """Stop the instances that tests keep warm, and what a killed test run or bench left."""
+    for state in sorted(FOLDER.glob("*/cluster.json")):
+        stack = Stack(state.parent, say=say)
+        if stack.processes or any(stack.cluster.running().values()):
+            say(f"stopping what runs below {state.parent}")
+            stack.stop()
+
+
 @app.command()
 def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when ready.")] = False,
+    docker: Docker = False,
 ) -> None:
     """Start everything on this machine; Ctrl-C stops it again."""
-    stack = bring_up()
+    stack = bring_up(docker)
     console.print(f"Portal    {stack.url('portal-api')}\nGateway   {stack.url('gateway')}")
     console.print("Make the first admin: ./mospay admin create --email you@example.com")
     if detach:
@@ -115,8 +150,9 @@ def up(
 def down(
     purge: Annotated[bool, typer.Option("--purge", help="Delete this stack's data too.")] = False,
 ) -> None:
-    """Stop everything that `up` or `demo` started."""
+    """Stop everything that `up`, `demo`, `test` or `bench` started."""
     take_down()
+    take_down_tests()
     say("everything is stopped")
     if purge:
         Stack(FOLDER).cluster.purge()
@@ -192,13 +228,14 @@ def admin_create(email: Annotated[str, typer.Option(help="The new admin's addres
 def demo(
     stop: Exit = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    docker: Docker = False,
 ) -> None:
     """Bring everything up and run real payments through it, telling what happens."""
     from mospay_dev.demo.story import run_demo
 
     ok = False
     try:
-        stack = bring_up()
+        stack = bring_up(docker)
         ok = run_demo(stack, say=say, json_file=json_file, started=_started)
     finally:
         if stop:

@@ -4,14 +4,15 @@ import asyncio
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
+import asyncpg
 import pytest
 
 from mospay_dev.environment import Backing, service_environment
 from mospay_dev.infrastructure.cluster import Cluster
 from mospay_dev.infrastructure.databases import (
     clone_database,
-    database_url,
     make_database,
     migrate,
     migration_hash,
@@ -46,24 +47,26 @@ def backing(infrastructure: Cluster, session_name: str) -> Iterator[Backing]:
         ports[name] = free_port(set(ports.values()))
     yield Backing(
         postgres_url=infrastructure.postgres_url,
-        broker_url=infrastructure.rabbit.make_vhost(session_name),
+        broker_url=infrastructure.make_vhost(session_name),
         redis_url=infrastructure.redis_url,
         keys=infrastructure.keys,
         ports=ports,
         databases={name: f"{spec.database}_{session_name}" for name, spec in SERVICES.items()},
     )
-    infrastructure.rabbit.control("delete_vhost", session_name)
+    infrastructure.drop_vhost(session_name)
 
 
 @pytest.fixture(scope="session")
-def service_env(infrastructure: Cluster, backing: Backing) -> Iterator[ServiceEnv]:
+def service_env(
+    infrastructure: Cluster, backing: Backing, session_name: str
+) -> Iterator[ServiceEnv]:
     """`service_env("ledger", LEDGER_X="1")` → a complete environment with a migrated database."""
     made: set[str] = set()
 
     def environment(service: str, **overrides: str) -> dict[str, str]:
         env = service_environment(service, backing)
         if service not in made:
-            template = _template(infrastructure, service)
+            template = _template(infrastructure, service, session_name)
             asyncio.run(
                 clone_database(infrastructure.postgres_url, template, backing.databases[service])
             )
@@ -75,34 +78,54 @@ def service_env(infrastructure: Cluster, backing: Backing) -> Iterator[ServiceEn
     asyncio.run(_drop(infrastructure.postgres_url, [backing.databases[name] for name in made]))
 
 
-def _template(cluster: Cluster, service: str) -> str:
-    """Return the name of the migrated template database, making it when migrations changed."""
+def _template(cluster: Cluster, service: str, session_name: str) -> str:
+    """Return the name of the migrated template database, making it when migrations changed.
+
+    It is built under this session's own name and renamed when whole, so that a template is never
+    half made, whoever else is at work or whatever interrupts this.
+    """
     spec = SERVICES[service]
     template = f"{spec.database}_template_{migration_hash(spec)}"
-    if asyncio.run(make_database(cluster.postgres_url, spec, cluster.keys, template)):
-        url = database_url(
-            cluster.postgres_url, template, f"{spec.database}_owner", cluster.keys["owner"]
-        )
-        backing = Backing(
-            postgres_url=cluster.postgres_url,
-            broker_url="amqp://none",
-            redis_url=cluster.redis_url,
-            keys=cluster.keys,
-            ports=dict.fromkeys((*SERVICES, "simulator", "receiver"), 1),
-            databases={service: template},
-        )
-        env = service_environment(service, backing)
-        try:
-            migrate(spec, env | {f"{spec.prefix}MIGRATION_DATABASE_URL": url})
-        except BaseException:
-            asyncio.run(_drop(cluster.postgres_url, [template]))
-            raise
+    if asyncio.run(_exists(cluster.postgres_url, template)):
+        return template
+    building = f"{spec.database}_{session_name}_new"
+    backing = Backing(
+        postgres_url=cluster.postgres_url,
+        broker_url="amqp://none",
+        redis_url=cluster.redis_url,
+        keys=cluster.keys,
+        ports=dict.fromkeys((*SERVICES, "simulator", "receiver"), 1),
+        databases={service: building},
+    )
+    asyncio.run(make_database(cluster.postgres_url, spec, cluster.keys, building))
+    try:
+        migrate(spec, service_environment(service, backing))
+        asyncio.run(_rename(cluster.postgres_url, building, template))
+    finally:
+        asyncio.run(_drop(cluster.postgres_url, [building]))
     return template
 
 
-async def _drop(server: str, names: list[str]) -> None:
-    import asyncpg
+async def _exists(server: str, name: str) -> bool:
+    connection = await asyncpg.connect(server)
+    try:
+        asked = "select exists (select from pg_database where datname = $1)"
+        return bool(await connection.fetchval(asked, name))
+    finally:
+        await connection.close()
 
+
+async def _rename(server: str, name: str, new_name: str) -> None:
+    """Rename a database; where another session was first, theirs stays."""
+    connection = await asyncpg.connect(server)
+    try:
+        with suppress(asyncpg.DuplicateDatabaseError):
+            await connection.execute(f'alter database "{name}" rename to "{new_name}"')
+    finally:
+        await connection.close()
+
+
+async def _drop(server: str, names: list[str]) -> None:
     connection = await asyncpg.connect(server)
     try:
         for name in names:

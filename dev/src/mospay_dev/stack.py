@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from mospay_dev.environment import Backing, service_environment
@@ -45,9 +45,10 @@ class Stack:
         durable: bool = True,
         say: Say = lambda _: None,
         extra: Mapping[str, Mapping[str, str]] | None = None,
+        docker: bool = False,
     ) -> None:
         self.folder, self._say = folder, say
-        self.cluster = Cluster(folder, durable=durable, say=say)
+        self.cluster = Cluster(folder, durable=durable, say=say, docker=docker)
         self.extra: dict[str, dict[str, str]] = {k: dict(v) for k, v in (extra or {}).items()}
         self._state = StateFile(folder / "stack.json")
         self.processes: dict[str, Spawned] = {}
@@ -107,10 +108,14 @@ class Stack:
 
         asyncio.run(make())
         self._say("migrating six databases and declaring their queues")
-        with ThreadPoolExecutor(2) as pool:
-            list(
-                pool.map(lambda spec: migrate(spec, self.environment(spec.name)), SERVICES.values())
-            )
+        with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+            jobs = {
+                pool.submit(migrate, spec, self.environment(spec.name)): name
+                for name, spec in SERVICES.items()
+            }
+            for number, job in enumerate(as_completed(jobs), 1):
+                job.result()
+                self._say(f"  {jobs[job]} ({number} of {len(jobs)})")
 
     def environment(self, name: str) -> dict[str, str]:
         """Return the complete environment of a process of this stack."""

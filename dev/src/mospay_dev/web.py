@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from mospay_dev.infrastructure.processes import StartFailed
+from mospay_dev.infrastructure.processes import StartFailed, run_told
 from mospay_dev.services import ROOT
 
 WEB = ROOT / "portal-api/web"
@@ -57,13 +57,10 @@ def run_npm(arguments: list[str], say: Callable[[str], None]) -> None:
     """Run npm in the web folder; StartFailed shows its last lines."""
     env = npm_environment(say)
     npm = shutil.which("npm", path=env["PATH"]) or "npm"
-    done = subprocess.run(
-        [npm, *arguments], cwd=WEB, env=env, capture_output=True, text=True, check=False
-    )
+    words = f"npm {' '.join(arguments[:2])}"
+    done = run_told([npm, *arguments], words, say, env=env, cwd=WEB)
     if done.returncode:
-        raise StartFailed(
-            f"npm {' '.join(arguments)} failed:\n{(done.stdout + done.stderr)[-3000:]}"
-        )
+        raise StartFailed(f"npm {' '.join(arguments)} failed:\n{done.output[-3000:]}")
 
 
 def install_modules(say: Callable[[str], None]) -> None:

@@ -12,6 +12,7 @@ import asyncpg
 from mospay_dev.infrastructure.processes import StartFailed
 from mospay_dev.services import ROOT, SERVICES, ServiceSpec
 
+_COMPLETE = "made by mospay"
 _ROLES = """
 do $$ begin
   if not exists (select from pg_roles where rolname = '{name}') then create role {name}; end if;
@@ -52,10 +53,12 @@ async def make_database(server: str, spec: ServiceSpec, keys: dict[str, str], na
     try:
         await connection.execute("select pg_advisory_lock(7226000)")
         await connection.execute(role_statements(spec, keys))
-        exists = await connection.fetchval("select 1 from pg_database where datname = $1", name)
-        if exists:
+        known = "select shobj_description(oid, 'pg_database') from pg_database where datname = $1"
+        found = await connection.fetchrow(known, name)
+        if found is not None and found[0] == _COMPLETE:
             return False
-        await connection.execute(f'create database "{name}" owner {spec.database}_owner')
+        if found is None:
+            await connection.execute(f'create database "{name}" owner {spec.database}_owner')
     finally:
         await connection.close()
     inside = await asyncpg.connect(database_url(server, name))
@@ -68,9 +71,11 @@ async def make_database(server: str, spec: ServiceSpec, keys: dict[str, str], na
         )
         if spec.name == "payment-router":
             await inside.execute(
-                f"create schema fx authorization {spec.database}_fx;"
+                f"create schema if not exists fx authorization {spec.database}_fx;"
                 f'grant connect on database "{name}" to {spec.database}_fn;'
             )
+        # Last, so that an interrupted start finds out and does the rest.
+        await inside.execute(f"comment on database \"{name}\" is '{_COMPLETE}'")
     finally:
         await inside.close()
     return True

@@ -10,52 +10,19 @@ import signal
 import socket
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
+import psutil
+
+from mospay_dev.infrastructure.binaries import find_binaries, on_path, present
 from mospay_dev.infrastructure.processes import Spawned, StartFailed, spawn, wait_for
 
+Keep = Callable[[str, Spawned], None]  # remembers a process as soon as it exists
 LOOPBACK = "127.0.0.1"
 UNPRIVILEGED = ("postgres", "nobody")
-
-
-@dataclass(frozen=True, slots=True)
-class Binaries:
-    """Where the servers are; None where a machine has none."""
-
-    postgres: Path | None
-    rabbitmq: Path | None
-    redis: Path | None
-
-    @property
-    def missing(self) -> list[str]:
-        """Names of what has to be installed."""
-        return [n for n in ("postgres", "rabbitmq", "redis") if getattr(self, n) is None]
-
-
-def find_binaries() -> Binaries:
-    """Look for servers on PATH and where Debian puts them (PostgreSQL 15 or newer)."""
-    versions = sorted(
-        (
-            path
-            for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")
-            if path.parts[4].isdigit() and int(path.parts[4]) >= 15
-        ),
-        key=lambda path: int(path.parts[4]),
-    )
-    postgres = versions[-1] if versions else _on_path("postgres")
-    rabbitmq = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-    return Binaries(
-        postgres=postgres.resolve() if postgres else None,
-        rabbitmq=rabbitmq if rabbitmq.exists() else _on_path("rabbitmq-server"),
-        redis=_on_path("redis-server") or _on_path("valkey-server"),
-    )
-
-
-def _on_path(name: str) -> Path | None:
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
-    return Path(found) if found else None
 
 
 def _base_environment(home: Path) -> dict[str, str]:
@@ -74,24 +41,45 @@ def listens(port: int) -> bool:
     return False
 
 
+def speaks_amqp(port: int) -> bool:
+    """Say whether a broker answers the AMQP handshake at this loopback port."""
+    with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), 1) as link:
+        link.settimeout(1)
+        link.sendall(b"AMQP\x00\x00\x09\x01")
+        return bool(link.recv(1))
+    return False
+
+
 class Postgres:
     """A PostgreSQL cluster. It refuses to run as root, so root hands it to another user."""
 
-    def __init__(self, folder: Path, binary: Path, port: int, password: str) -> None:
-        self.port, self.password, self.binary = port, password, binary
-        self.log = folder / "postgres.log"
-        self._account = _unprivileged() if os.geteuid() == 0 else None
-        self.data = _reachable(folder / "postgres", self._account)
+    def __init__(self, folder: Path, port: int, password: str) -> None:
+        self.port, self.password = port, password
+        self._wanted, self.log = folder / "postgres", folder / "postgres.log"
+
+    @cached_property
+    def binary(self) -> Path:
+        """The server's program."""
+        return present(find_binaries().postgres, "PostgreSQL 15 or newer")
+
+    @cached_property
+    def data(self) -> Path:
+        """The data folder: below ours, or where the account that runs the server can reach it."""
+        return _reachable(self._wanted, self._account)
+
+    @cached_property
+    def _account(self) -> "pwd.struct_passwd | None":
+        return _unprivileged() if os.geteuid() == 0 else None
 
     def url(self, database: str = "postgres", user: str = "postgres", password: str = "") -> str:
         """Return a connection URL; the superuser's by default."""
         return f"postgresql://{user}:{password or self.password}@{LOOPBACK}:{self.port}/{database}"
 
-    def start(self, *, durable: bool) -> Spawned:
+    def start(self, keep: Keep, *, durable: bool) -> None:
         """Create the cluster when there is none, start it, wait until it answers."""
         if not (self.data / "PG_VERSION").exists():
             self._create()
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        self._forget_a_dead_server()
         command = [str(self.binary), "-D", str(self.data), *self._options(durable)]
         process = spawn(
             self._as_account(command),
@@ -99,8 +87,16 @@ class Postgres:
             log=self.log,
             cwd=Path("/"),
         )
+        keep("postgres", process)
         wait_for(self._answers, "PostgreSQL", seconds=60, process=process, log=self.log)
-        return process
+
+    def _forget_a_dead_server(self) -> None:
+        """Remove the lock file of a killed server whose pid now belongs to something else."""
+        lock = self.data / "postmaster.pid"
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            pid = int(lock.read_text().splitlines()[0])
+            if not psutil.pid_exists(pid) or psutil.Process(pid).name() != "postgres":
+                lock.unlink()
 
     def _options(self, durable: bool) -> list[str]:
         settings = {
@@ -200,6 +196,8 @@ def _reachable(wanted: Path, account: "pwd.struct_passwd | None") -> Path:
     name = sha256(str(wanted.resolve()).encode()).hexdigest()[:16]
     outside = Path("/var/tmp") / f"mospay-{name}"  # noqa: S108 - 0700 below, name is stable
     outside.mkdir(mode=0o755, exist_ok=True)
+    if outside.stat().st_uid != os.geteuid():
+        raise StartFailed(f"{outside} belongs to somebody else; move it away")
     (wanted.parent / "postgres.path").write_text(str(outside / "postgres"))
     return outside / "postgres"
 
@@ -212,16 +210,20 @@ class Rabbit:
     def __init__(
         self,
         folder: Path,
-        binary: Path,
         *,
         port: int,
         dist_port: int,
         epmd_port: int,
         password: str,
     ) -> None:
-        self.folder, self.binary, self.port = folder / "rabbitmq", binary, port
+        self.folder, self.port = folder / "rabbitmq", port
         self._dist_port, self._epmd_port, self.password = dist_port, epmd_port, password
         self.log = folder / "rabbitmq.log"
+
+    @cached_property
+    def binary(self) -> Path:
+        """The server's program."""
+        return present(find_binaries().rabbitmq, "RabbitMQ")
 
     def url(self, vhost: str = "%2F") -> str:
         """Return a connection URL."""
@@ -249,7 +251,7 @@ class Rabbit:
             "ERL_EPMD_PORT": str(self._epmd_port),
         }
 
-    def start(self) -> dict[str, Spawned]:
+    def start(self, keep: Keep) -> None:
         """Start epmd and the node; returns when the node takes connections."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "rabbitmq.conf").write_text(
@@ -267,21 +269,14 @@ class Rabbit:
             env=self.environment,
             log=self.log,
         )
+        keep("epmd", epmd)
         wait_for(lambda: listens(self._epmd_port), "epmd", seconds=10, process=epmd, log=self.log)
-        try:
-            node = spawn([self.binary], env=self.environment, log=self.log)
-            wait_for(self._answers, "RabbitMQ", seconds=90, process=node, log=self.log)
-        except BaseException:
-            epmd.stop(2)
-            raise
-        return {"epmd": epmd, "rabbitmq": node}
+        node = spawn([self.binary], env=self.environment, log=self.log)
+        keep("rabbitmq", node)
+        wait_for(self._answers, "RabbitMQ", seconds=90, process=node, log=self.log)
 
     def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, self.port), 1) as s:
-            s.settimeout(1)
-            s.sendall(b"AMQP\x00\x00\x09\x01")
-            return bool(s.recv(1))
-        return False
+        return speaks_amqp(self.port)
 
     def control(self, *arguments: str) -> str:
         """Run rabbitmqctl against this node and return its output; StartFailed if it fails."""
@@ -298,20 +293,6 @@ class Rabbit:
             raise StartFailed(f"rabbitmqctl {arguments[0]} failed: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def make_vhost(self, name: str) -> str:
-        """Make an empty virtual host of that name and return its URL."""
-        if not re.fullmatch(r"[a-z0-9_]+", name):
-            raise ValueError(name)
-        script = (
-            f'V = <<"{name}">>, case rabbit_vhost:exists(V) of true -> '
-            f'rabbit_vhost:delete(V, <<"mospay">>); false -> ok end, '
-            f'rabbit_vhost:add(V, <<"mospay">>), '
-            f'rabbit_auth_backend_internal:set_permissions(<<"{self.user}">>, V, <<".*">>, '
-            f'<<".*">>, <<".*">>, <<"mospay">>).'
-        )
-        self.control("eval", script)
-        return self.url(name)
-
     def stop(self, processes: dict[str, Spawned]) -> None:
         """Stop the node (it syncs its queues), then its epmd."""
         if "rabbitmq" in processes:
@@ -320,12 +301,25 @@ class Rabbit:
             processes["epmd"].stop(3)
 
 
+def vhost_script(name: str, user: str) -> str:
+    """Return what `rabbitmqctl eval` runs to make an empty virtual host (one start of Erlang)."""
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise ValueError(name)
+    return (
+        f'V = <<"{name}">>, case rabbit_vhost:exists(V) of true -> '
+        f'rabbit_vhost:delete(V, <<"mospay">>); false -> ok end, '
+        f'rabbit_vhost:add(V, <<"mospay">>), '
+        f'rabbit_auth_backend_internal:set_permissions(<<"{user}">>, V, <<".*">>, '
+        f'<<".*">>, <<".*">>, <<"mospay">>).'
+    )
+
+
 def _epmd() -> Path:
     found = [
         *Path("/usr/lib/erlang").glob("erts-*/bin/epmd"),
         *Path("/usr/local/lib/erlang").glob("erts-*/bin/epmd"),
     ]
-    path = _on_path("epmd") or (found[0] if found else None)
+    path = on_path("epmd") or (found[0] if found else None)
     if path is None:
         raise StartFailed("RabbitMQ is here but Erlang's epmd is not: reinstall erlang-base")
     return path
@@ -334,8 +328,8 @@ def _epmd() -> Path:
 class Redis:
     """A Redis (or Valkey) that keeps nothing: only what may vanish lives there."""
 
-    def __init__(self, folder: Path, binary: Path, port: int, password: str) -> None:
-        self.port, self.password, self.binary = port, password, binary
+    def __init__(self, folder: Path, port: int, password: str) -> None:
+        self.port, self.password = port, password
         self.folder, self.log = folder / "redis", folder / "redis.log"
 
     @property
@@ -343,8 +337,9 @@ class Redis:
         """The connection URL."""
         return f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
 
-    def start(self) -> Spawned:
+    def start(self, keep: Keep) -> None:
         """Start it and wait until it listens."""
+        binary = present(find_binaries().redis, "Redis or Valkey")
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "redis.conf"
         config.touch(mode=0o600)
@@ -352,9 +347,9 @@ class Redis:
             f'bind {LOOPBACK}\nport {self.port}\nrequirepass {self.password}\nsave ""\n'
             f'appendonly no\nmaxmemory 256mb\nmaxmemory-policy allkeys-lru\ndir "{self.folder}"\n'
         )
-        process = spawn([self.binary, config], env=_base_environment(self.folder), log=self.log)
+        process = spawn([binary, config], env=_base_environment(self.folder), log=self.log)
+        keep("redis", process)
         wait_for(lambda: listens(self.port), "Redis", seconds=15, process=process, log=self.log)
-        return process
 
 
 def new_password() -> str:

@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mospay_dev.infrastructure.processes import StartFailed
+from mospay_dev.infrastructure.processes import StartFailed, run_told
 
 _DEBIAN = {
     "postgres": "postgresql",
@@ -33,15 +32,14 @@ def install(missing: Sequence[str], say: Callable[[str], None]) -> None:
         policy.write_text("#!/bin/sh\nexit 101\n")
         policy.chmod(0o755)
     try:
-        done = subprocess.run(
+        done = run_told(
             ["sh", "-c", command],
+            f"installing {packages}",
+            say,
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            capture_output=True,
-            text=True,
-            check=False,
         )
     finally:
         if ours:
             policy.unlink()
     if done.returncode:
-        raise StartFailed(f"{command} failed:\n{done.stderr[-1500:]}")
+        raise StartFailed(f"{command} failed:\n{done.output[-1500:]}")

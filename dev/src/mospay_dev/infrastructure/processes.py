@@ -5,11 +5,16 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
+
+TELL_SECONDS = 5.0  # how often a long command says that it goes on
 
 
 class StartFailed(Exception):
@@ -159,6 +164,59 @@ class StateFile:
         fresh.touch(mode=0o600)
         fresh.write_text(json.dumps(value, indent=2))
         fresh.replace(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How a command ended and everything it wrote."""
+
+    returncode: int
+    output: str
+
+
+def run_told(
+    command: Sequence[str | Path],
+    what: str,
+    say: Callable[[str], None],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Told:
+    """Run a command that may take long: every few seconds say that it goes on, and its last line.
+
+    Ends the command (and what it started) when this process is interrupted.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        started = time.monotonic()
+        try:
+            while True:
+                try:
+                    code = process.wait(TELL_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    seconds = time.monotonic() - started
+                    say(f"{what}: still at it after {seconds:.0f} s  {_last_line(output)}")
+        except BaseException:
+            Spawned.of(process.pid, process).stop(5)
+            raise
+        output.seek(0)
+        return Told(code, output.read().decode(errors="replace"))
+
+
+def _last_line(output: IO[bytes]) -> str:
+    """Return the last line written so far without moving the writer's place (`pread`)."""
+    size = os.fstat(output.fileno()).st_size
+    text = os.pread(output.fileno(), 400, max(0, size - 400)).decode(errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    return f"({lines[-1].strip()[:90]})" if lines else ""
 
 
 def tail(log: Path, lines: int = 15) -> str:
