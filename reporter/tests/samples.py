@@ -12,6 +12,10 @@ from mospay_shared.contracts import (
     LedgerEntryPostedV1,
     PaymentEventV1,
     PostingV1,
+    ProviderHealthV1,
+    RefundEventV1,
+    SaleEventV1,
+    SecurityEventV1,
     WebhookEventV1,
     outgoing,
 )
@@ -114,13 +118,108 @@ def webhook(**changes: Any) -> WebhookEventV1:
     return WebhookEventV1(**(values | changes))
 
 
+def refund(event: PaymentEventV1, **changes: Any) -> RefundEventV1:
+    """A refund of half a payment, asked for a second after it was accepted."""
+    moment = event.accepted_at + dt.timedelta(seconds=1)
+    amount = changes.get("amount_minor", event.amount_minor // 2)
+    values: dict[str, Any] = {
+        "refund_id": new_id("ref"),
+        "payment_id": event.payment_id,
+        "client_id": event.client_id,
+        "mode": event.mode,
+        "app_id": event.app_id,
+        "service_id": event.service_id,
+        "microservice": event.microservice,
+        "service": event.service,
+        "amount_minor": amount,
+        "currency": event.currency,
+        "payment_amount_minor": event.amount_minor,
+        "refunded_minor": 0,
+        "status": "pending",
+        "version": 1,
+        "payment_accepted_at": event.accepted_at,
+        "requested_at": moment,
+        "occurred_at": moment,
+    }
+    return RefundEventV1(**(values | changes))
+
+
+def refund_later(event: RefundEventV1, status: str, version: int, **changes: Any) -> RefundEventV1:
+    """The same refund after a change."""
+    moved = {
+        "status": status,
+        "version": version,
+        "occurred_at": event.requested_at + dt.timedelta(seconds=version),
+    }
+    return RefundEventV1(**(event.model_dump() | moved | changes))
+
+
+def sale(**changes: Any) -> SaleEventV1:
+    """What a merchant tells of a transaction of its own."""
+    moment = changes.get("occurred_at", now())
+    transaction = changes.get("transaction_id", new_id("tx"))
+    kind = changes.get("kind", "payment_succeeded")
+    values: dict[str, Any] = {
+        "sale_event_id": new_id("sal"),
+        "client_id": new_id("cli"),
+        "mode": "test",
+        "dedupe_key": f"{transaction}:{kind}",
+        "transaction_id": transaction,
+        "kind": kind,
+        "amount_minor": 1500,
+        "currency": "RWF",
+        "occurred_at": moment,
+        "received_at": moment,
+    }
+    return SaleEventV1(**(values | changes))
+
+
+def security(**changes: Any) -> SecurityEventV1:
+    """Something about access."""
+    values: dict[str, Any] = {
+        "event_id": new_id("sec"),
+        "client_id": new_id("cli"),
+        "mode": "test",
+        "ip": "203.0.113.9",
+        "reason": "client limit of 600 a minute",
+        "count": 3,
+        "first_at": now(),
+        "last_at": now(),
+    }
+    return SecurityEventV1(**(values | changes))
+
+
+def health(**changes: Any) -> ProviderHealthV1:
+    """A connector's breaker that opened."""
+    values: dict[str, Any] = {
+        "microservice": new_id("m"),
+        "mode": "test",
+        "state": "open",
+        "previous_state": "closed",
+        "reason": "12 of 20 calls failed",
+        "failures": 12,
+        "calls": 20,
+        "changed_at": now(),
+    }
+    return ProviderHealthV1(**(values | changes))
+
+
 def wire_type(body: Contract) -> str:
     """The type a body travels under (payments at version 0 are the gateway's acceptance)."""
     if isinstance(body, PaymentEventV1):
         return f"payment.{body.status.value}.v1" if body.version else "payment.accepted.v1"
     if isinstance(body, LedgerEntryPostedV1):
         return "ledger.entry_posted.v1"
-    return "api.called.v1" if isinstance(body, ApiCalledV1) else "webhook.delivered.v1"
+    if isinstance(body, RefundEventV1):
+        return f"refund.{body.status.value}.v1"
+    others: dict[type[Contract], str] = {
+        ApiCalledV1: "api.called.v1",
+        SaleEventV1: "sale.recorded.v1",
+        SecurityEventV1: "security.rate_limited.v1",
+        ProviderHealthV1: "provider.health_changed.v1",
+        WebhookEventV1: "webhook.delivered.v1",
+    }
+    return others[type(body)]
 
 
 def encoded(body: Contract) -> bytes:

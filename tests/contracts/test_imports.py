@@ -16,7 +16,8 @@ LINT = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
 def copy(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     """The sources and rules in a folder of their own, and an environment that imports from it."""
     sources = [spec.folder / "src" for spec in SERVICES.values()]
-    sources += [ROOT / "shared/src", ROOT / "payment-router/microservices/simulator/src"]
+    sources += [ROOT / "shared/src", ROOT / "dev/src"]
+    sources += (ROOT / "payment-router/microservices").glob("*/src")
     for source in sources:
         shutil.copytree(source, tmp_path / "src", dirs_exist_ok=True)
     shutil.copy(ROOT / ".importlinter", tmp_path)
@@ -40,3 +41,13 @@ def test_the_rules_hold_and_a_cross_service_import_breaks_them(
     after = lint(copy)
     assert after.returncode != 0
     assert "Services never import each other BROKEN" in after.stdout, after.stdout
+
+
+def test_a_connector_that_imports_anything_of_mospay_breaks_the_rules(
+    copy: tuple[Path, dict[str, str]],
+) -> None:
+    with (copy[0] / "src/mospay_paypal/domain/paypal.py").open("a") as culprit:
+        culprit.write("\nimport mospay_shared.money\n")
+    after = lint(copy)
+    assert after.returncode != 0
+    assert "they import nothing of MosPay BROKEN" in after.stdout, after.stdout

@@ -1,58 +1,85 @@
-"""A durable house of the crash suite's own: real processes that tests may kill."""
+"""The crash suite's house and its table: which row was proven where, and how it went."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from pathlib import Path
 
-import httpx
 import pytest
-from mospay_dev.audit import Audit, Auditor
-from mospay_dev.demo.seed import Seed, seed
-from mospay_dev.services import ROOT, SERVICES
-from mospay_dev.stack import EXTRAS, Stack
+from mospay_dev.crash.house import House
+from mospay_dev.services import ROOT
 
-ALL = (*SERVICES, *EXTRAS)
-# An enquiry soon after a time-out keeps the suite short; the schedule itself is the router's.
-FAST = {"payment-router": {"ROUTER_LOG_LEVEL": "info"}}
+FOLDER = ROOT / ".mospay/crash"
+_RESULTS: dict[str, str] = {}
+_ROWS: list[tuple[str, str, str, str]] = []  # row, service, step, test
 
 
-@dataclass
-class House:
-    """The running stack and its seed."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker that says which row of failure.md a test proves."""
+    config.addinivalue_line(
+        "markers", "row(number, service, step): a row of the crash matrix (design: failure)"
+    )
 
-    stack: Stack
-    seed: Seed
 
-    def heal(self) -> None:
-        """Bring back whatever a test has killed and wait until all is ready."""
-        self.stack.cluster.start()
-        self.stack.start(ALL)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Note which rows are run; a row's time limit is longer than a test's."""
+    _ROWS.clear()
+    for item in items:
+        if "crash" not in Path(str(item.fspath)).parts:
+            continue
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(240))
+        for mark in item.iter_markers("row"):
+            number, service, step = (str(part) for part in mark.args)
+            _ROWS.append((number, service, step, item.nodeid))
 
-    def audit(self, payments: Sequence[str], seconds: float = 90) -> Audit:
-        """Audit these payments and assert that the promise held."""
-        assert payments, "nothing was accepted, so nothing is proven"
-        found = asyncio.run(Auditor(self.stack, self.seed).run(payments, seconds=seconds))
-        assert not found.faults, (found.faults, found.summary())
-        assert found.ended == len(payments), found.summary()
-        return found
 
-    def simulator(self) -> dict[str, int]:
-        """The provider's own counts."""
-        url = f"{self.seed.simulator_url}/_effects/summary"
-        counts: dict[str, int] = httpx.get(url).json()
-        return counts
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep how each row went: the first thing that was not a pass counts."""
+    report = yield
+    if any(item.iter_markers("row")):
+        known = _RESULTS.get(item.nodeid, "passed")
+        if report.outcome != "passed" and known == "passed":
+            known = "xfailed" if hasattr(report, "wasxfail") else report.outcome
+        _RESULTS[item.nodeid] = known
+    return report
+
+
+def _in_order(row: tuple[str, str, str, str]) -> tuple[int, str, str]:
+    digits = "".join(c for c in row[0] if c.isdigit())
+    return (int(digits) + (100 if row[0].startswith("B") else 0), row[1], row[2])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table and write it as matrix.md and matrix.json below `.mospay/crash`."""
+    done = [(*row, _RESULTS[row[3]]) for row in sorted(_ROWS, key=_in_order) if row[3] in _RESULTS]
+    if not done:
+        return
+    lines = ["| row | service | step | result |", "|---|---|---|---|"]
+    lines += [
+        f"| {row} | {service} | {step} | {result} |" for row, service, step, _, result in done
+    ]
+    terminalreporter.section("crash matrix")
+    for line in lines:
+        terminalreporter.write_line(line)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / "matrix.md").write_text("\n".join(lines) + "\n")
+    names = ("row", "service", "step", "test", "result")
+    table = [dict(zip(names, one, strict=True)) for one in done]
+    (FOLDER / "matrix.json").write_text(json.dumps(table, indent=2) + "\n")
 
 
 @pytest.fixture(scope="session")
 def house_base() -> Iterator[House]:
     """Started once; fsync on, as in production."""
-    stack = Stack(ROOT / ".mospay/crash", durable=True, say=print, extra=FAST)
+    house = House.open(FOLDER, print)
     try:
-        stack.prepare()
-        stack.start(ALL)
-        yield House(stack, seed(stack))
+        yield house
     finally:
-        stack.stop()
+        house.close()
 
 
 @pytest.fixture

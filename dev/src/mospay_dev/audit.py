@@ -18,6 +18,8 @@ from mospay_dev.stack import Stack
 
 FINAL = {"succeeded", "failed", "cancelled", "expired", "conflicted"}
 CHUNK = 500
+# Kinds of entries by which money comes in; those of refunds are beside them.
+CAPTURES = ("capture", "second_capture")
 
 
 @dataclass
@@ -174,7 +176,10 @@ class Auditor:
     async def _entries(self, session: aiohttp.ClientSession, payment: str) -> int:
         url = f"{self._stack.url('ledger')}/internal/v1/payments/{payment}/entries"
         async with session.get(url, headers=self._token("ledger", "ledger:read")) as answer:
-            return len((await answer.json()).get("entries", [])) if answer.status == 200 else 0
+            if answer.status != 200:
+                return 0
+            found = (await answer.json()).get("entries", [])
+            return sum(1 for entry in found if entry["kind"] in CAPTURES)
 
     async def _until_told(
         self, session: aiohttp.ClientSession, payments: Sequence[str], until: float
@@ -191,6 +196,11 @@ class Auditor:
             if len(told) == len(payments) or time.monotonic() > until:
                 return told
             await asyncio.sleep(0.5)
+
+    async def balanced_now(self) -> bool:
+        """Say whether the books balance as they are now."""
+        async with aiohttp.ClientSession() as session:
+            return await self._balanced(session)
 
     async def _balanced(self, session: aiohttp.ClientSession) -> bool:
         url = f"{self._stack.url('ledger')}/internal/v1/trial-balance?mode=test"

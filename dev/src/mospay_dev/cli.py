@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -249,8 +250,16 @@ _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 @app.command(context_settings=_ANY)
-def test(context: typer.Context) -> None:
+def test(
+    context: typer.Context,
+    crash: Annotated[bool, typer.Option("--crash", help="Random faults under load.")] = False,
+    minutes: Annotated[float, typer.Option(min=0.2, max=1440, help="With --crash.")] = 5,
+    seed: Annotated[int | None, typer.Option(help="With --crash: repeats its plan.")] = None,
+    rate: Annotated[float, typer.Option(min=1, help="With --crash: payments a second.")] = 50,
+) -> None:
     """Run the tests on a private stack of their own (arguments go to pytest)."""
+    if crash:
+        raise typer.Exit(0 if _random_faults(minutes, seed, rate) else 1)
     say("preparing the web UI and a browser for the tests")
     web.build(say)
     browser.ensure_chromium(say)
@@ -258,6 +267,30 @@ def test(context: typer.Context) -> None:
     arguments = context.args or ["-q"]
     done = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, check=False)
     raise typer.Exit(done.returncode)
+
+
+def _random_faults(minutes: float, seed: int | None, rate: float) -> bool:
+    """Run random faults on a stack of their own; False when the promise did not hold."""
+    from mospay_dev.crash.house import House
+    from mospay_dev.crash.runner import run_faults
+
+    chosen = secrets.randbelow(10**6) if seed is None else seed
+    house = House.open(FOLDER / "random", say)
+    try:
+        report = run_faults(
+            house,
+            seed=chosen,
+            seconds=minutes * 60,
+            rate=rate,
+            folder=FOLDER / "crash",
+            say=say,
+        )
+    finally:
+        house.close()
+    for fault in report["audit"]["faults"]:
+        console.print(f"[red]fault[/red]  {fault}")
+    say(f"seed {chosen}: {'FAILED' if report['audit']['faults'] else 'the promise held'}")
+    return not report["audit"]["faults"]
 
 
 @app.command()
@@ -274,7 +307,7 @@ def generate() -> None:
 
 @app.command(context_settings=_ANY)
 def bench(context: typer.Context, name: Annotated[str, typer.Argument()]) -> None:
-    """Run a bench: accept or e2e (`--seconds N`, `--json FILE`)."""
+    """Run a bench of bench/ by its name (`--seconds N`, `--json FILE`)."""
     path = ROOT / "bench" / f"{name.replace('-', '_')}.py"
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("[a-z]*.py")))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mospay_shared.chassis.service_tokens import public_key
 
-from mospay_dev.infrastructure.databases import role_statements
+from mospay_dev.infrastructure.databases import function_schema_statements, role_statements
 from mospay_dev.infrastructure.keys import new_keys
 from mospay_dev.infrastructure.processes import StartFailed
 from mospay_dev.services import SERVICES
@@ -42,7 +42,7 @@ def write_environment(target: Path, say: Callable[[str], None]) -> None:
         ]
         if spec.name == "payment-router":
             statements += [
-                f"create schema fx authorization {name}_fx;",
+                function_schema_statements(spec),
                 f"grant connect on database {name} to {name}_fn;",
             ]
         statements.append("\\connect postgres")

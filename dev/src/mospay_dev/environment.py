@@ -66,10 +66,12 @@ def _own_variables(spec: ServiceSpec, backing: Backing) -> dict[str, str]:
                 "SECRETS_KEY": payment_secrets,
                 "CREDENTIAL_PEPPER": keys["credential_pepper"],
                 "ROUTER_URL": backing.url("payment-router"),
+                "REPORTER_URL": backing.url("reporter"),
             }
         case "payment-router":
             return {
                 "SECRETS_KEY": payment_secrets,
+                "RISK_KEY": keys["risk"],
                 "ALLOWED_HOSTS": simulator,
                 "CALLBACK_URL": backing.url("gateway"),
                 "CALLBACK_SECRET_SIMULATOR": keys["callback"],

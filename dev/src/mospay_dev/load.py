@@ -29,12 +29,19 @@ class Outcome:
 
 
 class Load:
-    """Sends payments to one gateway address with any number in flight."""
+    """Sends payments to one or more gateways with any number in flight."""
 
     def __init__(
-        self, seed: Seed, *, phones: tuple[str, ...] = (PAID,), amount: int = 1000
+        self,
+        seed: Seed,
+        *,
+        phones: tuple[str, ...] = (PAID,),
+        amount: int = 1000,
+        service: str = "collection",
+        gateways: tuple[str, ...] = (),
     ) -> None:
         self._seed, self._phones, self._amount = seed, phones, amount
+        self._service, self._gateways = service, gateways or (seed.gateway_url,)
         self.outcome = Outcome()
         self._count = 0
 
@@ -44,7 +51,7 @@ class Load:
         client = self._seed.clients[number % len(self._seed.clients)]
         key = secrets.token_hex(16)
         body: dict[str, object] = {
-            "service": "collection",
+            "service": self._service,
             "route": "payment",
             "amount_minor": self._amount,
             "currency": "RWF",
@@ -58,10 +65,11 @@ class Load:
         client, body, key = self._request()
         headers = {"X-API-Key": client.api_key, "Idempotency-Key": key}
         until = time.monotonic() + PATIENCE_SECONDS
+        turn = self._count  # an answer that does not come is looked for at the next gateway
         while True:
-            started = time.monotonic()
+            started, turn = time.monotonic(), turn + 1
             try:
-                url = f"{self._seed.gateway_url}/v1/payments"
+                url = f"{self._gateways[turn % len(self._gateways)]}/v1/payments"
                 async with session.post(url, json=body, headers=headers) as answer:
                     if answer.status in (200, 201, 202):
                         self.outcome.payments[key] = (await answer.json())["id"]

@@ -82,12 +82,12 @@ class Receiver:
         return web.json_response([dict(zip(keys, row, strict=True)) for row in rows])
 
     async def query(self, request: web.Request) -> web.Response:
-        """{payment_ids: […]} → {payment_id: verified webhooks of a final state}."""
+        """{payment_ids: […]} → {payment_id: verified webhooks}; news of refunds is not counted."""
         wanted = (await request.json())["payment_ids"][:1000]
         marks = ",".join("?" * len(wanted))
         rows = self._db.execute(
             "select payment_id, count(distinct webhook_id) from received "
-            f"where verified = 1 and payment_id in ({marks}) group by 1",
+            f"where verified = 1 and type like 'payment.%' and payment_id in ({marks}) group by 1",
             wanted,
         ).fetchall()
         return web.json_response(dict(rows))

@@ -1,18 +1,26 @@
-"""HTTP out: payment-router's word on a payment that has not ended yet."""
+"""Calls out: payment-router's word on a payment, reporter's figures, the counts Redis shares."""
 
 import datetime as dt
 from collections.abc import Sequence
 
 import httpx
+import redis.asyncio as redis
 import structlog
 from mospay_shared.chassis.http_out import Network, open_client
 from mospay_shared.chassis.service_tokens import TokenSigner
 from mospay_shared.contracts import PaymentStatus
 from pydantic import BaseModel, ConfigDict, ValidationError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
-from mospay_gateway.domain.payments import News
+from mospay_gateway.domain.limits import WINDOW_SECONDS, Change
+from mospay_gateway.domain.payments import NeverSeen, News
 
 log = structlog.get_logger()
+
+
+class CountsAway(Exception):
+    """Redis did not answer: counts go on in memory alone."""
 
 
 class _RouterPayment(BaseModel):
@@ -49,6 +57,11 @@ class RouterClient:
 
     async def news(self, payment_id: str, client_id: str, mode: str) -> News | None:
         """Return the router's news of a payment; None when it has none or can't be asked."""
+        found = await self.ask(payment_id, client_id, mode)
+        return None if isinstance(found, NeverSeen) else found
+
+    async def ask(self, payment_id: str, client_id: str, mode: str) -> News | NeverSeen | None:
+        """Return the router's word on a payment; None when it can't be asked or understood."""
         if self._http is None:
             self._http = open_client(
                 self._base_url, allowed=self._allowed, timeout_seconds=self._timeout_seconds
@@ -61,6 +74,8 @@ class RouterClient:
                 f"/internal/v1/payments/{payment_id}",
                 headers={"authorization": f"Bearer {token}"},
             )
+            if answer.status_code == 404:
+                return NeverSeen()
             if answer.status_code != 200:
                 return None
             found = _RouterPayment.model_validate_json(answer.content)
@@ -79,3 +94,91 @@ class RouterClient:
             late=found.late,
             occurred_at=found.updated_at,
         )
+
+
+class ReporterClient:
+    """Asks reporter for a client's figures."""
+
+    def __init__(
+        self, base_url: str, seed_base64: str, *, allowed: Sequence[Network], timeout_seconds: float
+    ) -> None:
+        self._base_url, self._allowed = base_url, allowed
+        self._timeout_seconds = timeout_seconds
+        self._signer = TokenSigner("gateway", seed_base64)
+        self._http: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def dashboard(
+        self, name: str, query: dict[str, str | int], client_id: str, mode: str, time_zone: str
+    ) -> bytes | None:
+        """Return reporter's JSON as it is; None when it can't answer.
+
+        The tenant is in the token alone. `time_zone` says whose days are meant.
+        """
+        if self._http is None:
+            self._http = open_client(
+                self._base_url, allowed=self._allowed, timeout_seconds=self._timeout_seconds
+            )
+        token = self._signer.token("reporter", "dashboard:read", client_id=client_id, mode=mode)
+        try:
+            answer = await self._http.get(
+                f"/internal/v1/dashboard/{name}",
+                params={**query, "time_zone": time_zone},
+                headers={"authorization": f"Bearer {token}"},
+            )
+        except (httpx.HTTPError, OSError) as error:
+            log.info("reporter_not_asked", name=name, reason=type(error).__name__)
+            return None
+        if answer.status_code != 200:
+            log.info("reporter_refused", name=name, status=answer.status_code)
+            return None
+        return answer.content
+
+
+class SharedCounts:
+    """What all gateway processes used of their limits, kept in Redis: it may vanish at any time.
+
+    Keys are `mospay:limits:<policy>:<subject>:<minute>` and expire when they no longer count.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+        self._redis: redis.Redis = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=Retry(NoBackoff(), 0),  # the next turn is the retry
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def tell(self, changes: Sequence[Change]) -> list[int]:
+        """Add what was used in one round trip (at least a ping); return the totals.
+
+        Raises CountsAway: then it is not known whether anything was added.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for change in changes:
+            key = f"mospay:limits:{change.window.name}:{change.minute}"
+            if change.used:
+                pipeline.incrby(key, change.used)
+                pipeline.expire(key, 3 * WINDOW_SECONDS)
+            else:
+                pipeline.get(key)
+        if not changes:
+            pipeline.ping()
+        try:
+            answers = iter(await pipeline.execute())
+            totals = []
+            for change in changes:
+                totals.append(int(next(answers) or 0))
+                if change.used:
+                    next(answers)
+        except (redis.RedisError, OSError, TimeoutError, ValueError) as error:
+            raise CountsAway(type(error).__name__) from error
+        return totals

@@ -1,12 +1,17 @@
 """Each rule of idempotency by name: keys, references, races, crashes."""
 
 import asyncio
+import hashlib
 import secrets
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+from mospay_shared.contracts import AppV1
+from mospay_shared.ids import new_id
 
 from .conftest import Gateway, Merchant, Tap, eventually, newer, news, running, wire
 
@@ -231,3 +236,110 @@ async def test_one_bad_payment_of_a_batch_does_not_take_the_others_along(
         await connection.execute("alter table payments drop constraint if exists unlucky")
         await connection.close()
     assert [a.status_code for a in answers] == [500] + [202] * 20
+
+
+async def test_key_of_255_characters_is_good_quoted_or_bare(gateway: Gateway) -> None:
+    merchant, key = await gateway.merchant(), "k" * 255
+    first = await gateway.pay(merchant, key, reference="r")
+    again = await gateway.pay(merchant, f'"{key}"', reference="r")
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json()["id"] == first.json()["id"]
+
+
+async def test_same_key_on_another_path_is_free(gateway: Gateway) -> None:
+    merchant, key = await gateway.merchant(), secrets.token_hex(8)
+    made = [(await gateway.pay(merchant)).json() for _ in range(2)]
+    for payment in made:
+        await gateway.publish(*wire(news(payment, merchant)))
+    ids = [payment["id"] for payment in made]
+    ended = partial(gateway.count, "payments", "id = any($1) and version = 2", ids)
+
+    async def both() -> bool:
+        return await ended() == 2
+
+    await eventually(both)
+    headers = {**merchant.headers, "Idempotency-Key": key}
+    answers = [await gateway.pay(merchant, key)] + [
+        await gateway.http.post(f"/v1/payments/{p['id']}/refunds", json={}, headers=headers)
+        for p in made
+    ]
+    assert [a.status_code for a in answers] == [202] * 3
+    assert not any("idempotent-replayed" in a.headers for a in answers)
+    assert len({a.json()["id"] for a in answers}) == 3
+
+
+async def test_key_and_reference_are_free_in_the_other_mode(gateway: Gateway) -> None:
+    merchant, key = await gateway.merchant(), secrets.token_hex(8)
+    app_id, secret = f"{merchant.client.name}_live", secrets.token_urlsafe(24)
+    live = newer(
+        merchant.key, credential_id=new_id("crd"), app_id=app_id, mode="live", lookup=f"l{key}",
+        secret_hash=hashlib.sha256(secret.encode()).hexdigest(),
+    )  # fmt: skip
+    apps = [*merchant.client.apps, AppV1(app_id=app_id, mode="live")]
+    urls = dict.fromkeys(("live", "test"), "http://127.0.0.1:1")
+    await gateway.tell(newer(merchant.client, apps=apps), newer(merchant.service, urls=urls), live)
+    other = replace(merchant, api_key=f"mp_live_l{key}_{secret}")
+    first = (await gateway.pay(merchant, key, reference="r")).json()
+    second = (await gateway.pay(other, key, reference="r")).json()
+    assert (first["mode"], second["mode"]) == ("test", "live")
+    assert first["id"] != second["id"]
+    shown = await gateway.http.get(f"/v1/payments/{first['id']}", headers=other.headers)
+    assert shown.status_code == 404, "the other mode's payment is another tenant's"
+
+
+async def test_refused_request_leaves_its_key_and_reference_free(gateway: Gateway) -> None:
+    merchant, key = await gateway.merchant(), secrets.token_hex(8)
+    refused = await gateway.pay(merchant, key, reference="r", amount_minor=1)
+    assert refused.status_code == 422
+    accepted = await gateway.pay(merchant, key, reference="r")
+    assert accepted.status_code == 202 and "idempotent-replayed" not in accepted.headers
+
+
+async def test_key_is_kept_for_a_day_at_least_and_then_free_while_the_reference_never_is(
+    gateway: Gateway, gateway_env: dict[str, str]
+) -> None:
+    merchant, key = await gateway.merchant(), secrets.token_hex(8)
+    first = (await gateway.pay(merchant, key, reference="r")).json()
+    recorded = "payment_id = $1 and key = $2"
+
+    async def aged(hours: int) -> None:
+        await gateway.sql.execute(
+            "update idempotency_keys set created_at = now() - make_interval(hours => $2)"
+            " where payment_id = $1", first["id"], hours,
+        )  # fmt: skip
+
+    async with running(gateway_env) as (_, http):
+        await aged(71)
+        again = await gateway.pay(merchant, key, reference="r")
+        assert again.headers["idempotent-replayed"] == "true"
+        assert await gateway.count("idempotency_keys", recorded, first["id"], key) == 1
+        assert http
+    await aged(73)
+    async with running(gateway_env):
+
+        async def dropped() -> bool:
+            return not await gateway.count("idempotency_keys", recorded, first["id"], key)
+
+        await eventually(dropped)
+    other = await gateway.pay(merchant, key, reference="another", amount_minor=2000)
+    assert other.status_code == 202 and other.json()["id"] != first["id"]
+    replayed = await gateway.pay(merchant, reference="r")
+    assert replayed.json()["id"] == first["id"], "f010 is for ever"
+    changed = await gateway.pay(merchant, reference="r", amount_minor=2000)
+    assert changed.status_code == 422 and changed.json()["code"] == "reference_reused"
+
+
+async def test_replay_shows_location_and_the_payment_as_it_is(gateway: Gateway) -> None:
+    merchant, key = await gateway.merchant(), secrets.token_hex(8)
+    first = await gateway.pay(merchant, key, reference="r")
+    open_still = await gateway.pay(merchant, key, reference="r")
+    for name in ("location", "retry-after"):
+        assert open_still.headers[name] == first.headers[name]
+    await gateway.publish(*wire(news(first.json(), merchant)))
+    await eventually(
+        lambda: gateway.count("payments", "id = $1 and version = 2", first.json()["id"])
+    )
+    ended = await gateway.pay(merchant, key, reference="r")
+    assert ended.status_code == 200 and ended.headers["idempotent-replayed"] == "true"
+    assert ended.headers["location"] == first.headers["location"]
+    assert ended.json()["status"] == "succeeded" and "retry-after" not in ended.headers

@@ -216,7 +216,7 @@ async def test_malformed_member_is_named(
 @pytest.mark.parametrize(
     ("body", "status"),
     [(b"", 400), (b"{", 400), (b"\xff", 400), (b'"\\ud800"', 400), (b"[]", 422), (b"null", 422),
-     (b"[" * 5000, 400), (b"{}", 422), (b"x" * 300_000, 413)],
+     (b"[" * 5000, 400), (b"{}", 422), (b"x" * 1_100_000, 413)],
 )  # fmt: skip
 async def test_unreadable_body_is_a_problem(gateway: Gateway, body: bytes, status: int) -> None:
     merchant = await gateway.merchant()
@@ -448,3 +448,30 @@ async def test_database_away_is_503_in_the_shape_of_the_api(
             assert answer.json()["code"] == "directory_incomplete"
         callback = await lonely.post("/v1/callbacks/sim", content=b"{}")
         assert callback.status_code == 503 and callback.headers["retry-after"]
+
+
+@pytest.mark.parametrize("path", ["messages?subject=%00", "traces/%00"])
+async def test_nul_in_a_parameter_is_a_problem(
+    gateway: Gateway, infrastructure: Any, path: str
+) -> None:
+    signer = TokenSigner("portal-api", infrastructure.keys["portal_signing"])
+    token = signer.token("gateway", "trace:read messages:read")
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = await gateway.http.get(f"/internal/v1/{path}", headers=headers)
+    assert answer.status_code == 422 and answer.json()["code"] == "invalid_text"
+
+
+async def test_405_names_every_method_of_the_path(gateway: Gateway) -> None:
+    answer = await gateway.http.request("DELETE", "/v1/payments")
+    assert answer.status_code == 405 and answer.headers["allow"] == "GET, POST"
+    assert answer.json()["code"] == "method_not_allowed"
+
+
+async def test_times_are_rfc_3339_text(gateway: Gateway) -> None:
+    merchant = await gateway.merchant()
+    for value, status in (("2026-01-31T09:30:00Z", 200), ("0.5", 422), ("1700000000", 422),
+                          ("2026-01-31T09:30:00", 422), ("2026-01-31", 422)):  # fmt: skip
+        answer = await gateway.http.get(
+            "/v1/payments", params={"from": value}, headers=merchant.headers
+        )
+        assert answer.status_code == status, value

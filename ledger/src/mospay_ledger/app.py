@@ -1,7 +1,9 @@
 """The ledger's wiring."""
 
+import asyncio
 import os
 import sys
+from collections.abc import Sequence
 
 from fastapi import FastAPI
 from mospay_shared.chassis.main import migrations_beside, placeholder_environment
@@ -9,6 +11,7 @@ from mospay_shared.chassis.service import Service
 
 from mospay_ledger import handlers, routes, workers
 from mospay_ledger.settings import LedgerSettings
+from mospay_ledger.usecases import chain
 
 
 def create_service(settings: LedgerSettings) -> Service:
@@ -21,8 +24,8 @@ def create_service(settings: LedgerSettings) -> Service:
             limit=settings.batch_limit,
         )
     )
-    service.work(*workers.workers(service.database))
-    service.app.include_router(routes.router(service))
+    service.work(*workers.workers(service.database, settings))
+    service.app.include_router(routes.router(service, settings))
     service.trace_sources.append(routes.posting_hops)
     return service
 
@@ -37,3 +40,37 @@ def build() -> Service:
     if sys.argv[1:2] in (["openapi"], ["asyncapi"]):
         os.environ.update(placeholder_environment(LedgerSettings, {}))
     return create_service(LedgerSettings())
+
+
+def verify_chain(arguments: Sequence[str]) -> int:
+    """Verify the hash chain (from a block on, if one is named): 0 whole, 1 broken, 2 misused."""
+    if len(arguments) > 1 or not all(argument.isdecimal() for argument in arguments):
+        sys.stderr.write("usage: python -m mospay_ledger verify [FIRST_BLOCK]\n")
+        return 2
+    return asyncio.run(_verify_chain(int(arguments[0]) if arguments else 1))
+
+
+async def _verify_chain(first: int) -> int:
+    settings = LedgerSettings()
+    service, entries, start = create_service(settings), 0, first
+    await service.database.open()
+    try:
+        while True:
+            async with service.database.transaction() as tx:
+                found = await chain.verify(tx, first, settings.verify_blocks)
+            entries += found.entries
+            if found.fault is not None:
+                fault = found.fault
+                sys.stdout.write(
+                    f"BROKEN: {fault.what} at block {fault.block_id}, entry {fault.entry_id}\n"
+                )
+                return 1
+            if found.next_block is None:
+                sys.stdout.write(
+                    f"whole: blocks {start} to {found.last_block}, {entries} entries, "
+                    f"head {found.head_hash}\n"
+                )
+                return 0
+            first = found.next_block
+    finally:
+        await service.database.close()

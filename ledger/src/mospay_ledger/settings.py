@@ -12,3 +12,11 @@ class LedgerSettings(ServiceSettings):
 
     batch_linger_seconds: float = Field(0.05, ge=0, le=1)  # off the payer's path
     batch_limit: int = Field(200, ge=1, le=1000)  # events a transaction
+    block_seconds: float = Field(1.0, ge=0.1, le=60)  # how long an entry may wait for its block
+    block_limit: int = Field(5000, ge=1, le=50_000)  # entries a block: a seal stays under 1 s
+    verify_blocks: int = Field(500, ge=1, le=10_000)  # blocks a call verifies: one statement's time
+    trial_accounts: int = Field(500, ge=1, le=5000)  # accounts listed a currency; totals are whole
+    simulate_days: int = Field(30, ge=1, le=366)  # how far back a fee simulation looks
+    simulate_amounts: int = Field(
+        50_000, ge=1, le=500_000
+    )  # distinct amounts: under 0.2 s to price

@@ -1,29 +1,42 @@
-"""Time into the ledger: a look, once a minute, that the books are what they must be."""
+"""Time into the ledger: a block a second, and a look, once a minute, that the books are true."""
 
 import structlog
 from mospay_shared.chassis.database import Database
 from mospay_shared.chassis.workers import Worker
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
-from mospay_ledger import usecases
+from mospay_ledger.settings import LedgerSettings
+from mospay_ledger.usecases import chain, posting
 
 log = structlog.get_logger()
 UNBALANCED = Gauge(
     "mospay_ledger_unbalanced_entries", "Entries of the last five minutes off balance"
 )
 ADRIFT = Gauge("mospay_ledger_accounts_adrift", "Accounts that differ from their newest posting")
+UNSEALED = Gauge("mospay_ledger_unsealed_entries", "Entries that wait for their block")
+SEALED = Counter("mospay_ledger_sealed_entries", "Entries sealed into blocks")
 
 
-def workers(database: Database) -> list[Worker]:
+def workers(database: Database, settings: LedgerSettings) -> list[Worker]:
     """Return the ledger's workers."""
 
-    async def turn() -> int:
+    async def check() -> int:
         async with database.transaction() as tx:
-            unbalanced, adrift = await usecases.check_books(tx)
+            unbalanced, adrift, unsealed = await posting.check_books(tx)
         UNBALANCED.set(unbalanced)
         ADRIFT.set(adrift)
+        UNSEALED.set(unsealed)
         if unbalanced or adrift:
             log.error("books_are_wrong", unbalanced_entries=unbalanced, accounts_adrift=adrift)
         return 0
 
-    return [Worker("ledger.balance_check", turn, idle_seconds=60)]
+    async def seal() -> int:
+        async with database.transaction() as tx:
+            sealed = await chain.seal(tx, settings.block_limit)
+        SEALED.inc(sealed)
+        return sealed if sealed == settings.block_limit else 0  # a full block: more waits
+
+    return [
+        Worker("ledger.balance_check", check, idle_seconds=60),
+        Worker("ledger.seal", seal, idle_seconds=settings.block_seconds),
+    ]

@@ -12,10 +12,18 @@ import asyncpg
 import pytest
 from mospay_dev.infrastructure.cluster import Cluster
 from mospay_ledger.app import create_service
+from mospay_ledger.domain import MoneyEvent
 from mospay_ledger.settings import LedgerSettings
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import TokenSigner
-from mospay_shared.contracts import Envelope, Event, PaymentEventV1, PaymentStatus, outgoing
+from mospay_shared.contracts import (
+    Envelope,
+    Event,
+    PaymentEventV1,
+    PaymentStatus,
+    RefundEventV1,
+    outgoing,
+)
 from mospay_shared.ids import new_id
 
 WAIT_SECONDS = 15.0
@@ -113,12 +121,37 @@ def another_attempt(body: PaymentEventV1) -> PaymentEventV1:
     return body.model_copy(update={"attempt_id": new_id("att"), "version": body.version + 2})
 
 
-def wire(body: PaymentEventV1) -> bytes:
+def refund(of: PaymentEventV1, amount_minor: int, status: str, **changes: Any) -> RefundEventV1:
+    """News of a refund of a payment; a new refund unless `refund_id` is among the changes."""
+    same = {
+        name: getattr(of, name)
+        for name in (
+            "payment_id", "client_id", "mode", "app_id", "service_id", "microservice", "service",
+            "currency",
+        )
+    }  # fmt: skip
+    values: dict[str, Any] = {
+        "refund_id": new_id("ref"),
+        "amount_minor": amount_minor,
+        "payment_amount_minor": of.amount_minor,
+        "refunded_minor": amount_minor if status == "succeeded" else 0,
+        "status": status,
+        "version": 1,
+        "payment_accepted_at": of.accepted_at,
+        "requested_at": of.occurred_at,
+        "occurred_at": of.occurred_at,
+    }
+    return RefundEventV1(**(same | values | changes))
+
+
+def wire(body: MoneyEvent) -> bytes:
     """A new event as it travels."""
-    return outgoing("payment.succeeded.v1", body.payment_id, body, source="t").body
+    kind = "refund" if isinstance(body, RefundEventV1) else "payment"
+    wire_type = "payment.succeeded.v1" if kind == "payment" else f"refund.{body.status.value}.v1"
+    return outgoing(wire_type, body.payment_id, body, source="t").body
 
 
-def event(body: PaymentEventV1) -> Event[PaymentEventV1]:
+def event(body: MoneyEvent) -> Event[MoneyEvent]:
     """A new event as a use case takes it."""
     return Event(Envelope.model_validate_json(wire(body)), body)
 
@@ -176,3 +209,15 @@ async def inbox_row(ledger: Service, subject: str, state: str) -> Any:
             )
 
     return await until(there)
+
+
+async def balances(ledger: Service, client_id: str, currency: str = "RWF") -> dict[str, int]:
+    """What a client has in test mode, by kind of account, without the empty ones."""
+    async with ledger.database.transaction() as tx:
+        rows = await tx.fetch(
+            "select kind, balance_minor from accounts where client_id = $1 and currency = $2 "
+            "and mode = 'test' and balance_minor <> 0",
+            client_id,
+            currency,
+        )
+    return {row["kind"]: row["balance_minor"] for row in rows}

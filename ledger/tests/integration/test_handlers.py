@@ -5,8 +5,8 @@ from typing import Any
 import aio_pika
 import orjson
 import pytest
-from mospay_ledger import usecases
 from mospay_ledger.domain import AMOUNT_LIMIT_MINOR
+from mospay_ledger.usecases import posting
 from mospay_shared.chassis.service import Service
 from mospay_shared.contracts import LedgerEntryPostedV1, PaymentStatus
 
@@ -103,6 +103,8 @@ async def test_new_entry_is_told_with_the_postings_it_has(ledger: Service) -> No
         ({"status": PaymentStatus.FAILED}, "not_proven"),
         ({"client_id": "cli_\0"}, "not_storable"),
         ({"attempt_id": "att_\0"}, "not_storable"),
+        ({"provider_reference": "a\x1fb"}, "not_storable"),
+        ({"provider_reference": "\x1e"}, "not_storable"),
     ],
 )
 async def test_poisoned_event_is_dead_with_its_reason_and_the_rest_of_its_pack_posts(
@@ -116,13 +118,21 @@ async def test_poisoned_event_is_dead_with_its_reason_and_the_rest_of_its_pack_p
     assert await entries(ledger, bad.payment_id) == []
 
 
+@pytest.mark.parametrize("text", ["", "{}", "NULL", "a,b", '"', "\\", "é\n\t'"])
+async def test_texts_are_stored_as_they_came(ledger: Service, text: str) -> None:
+    body = succeeded(provider_reference=text, client_id=f"cli_{succeeded().client_id}'{{,}}")
+    await send(ledger, wire(body))
+    (row,) = await booked(ledger, body.payment_id)
+    assert (row["provider_reference"], row["client_id"]) == (text or None, body.client_id)
+
+
 async def test_balance_beyond_64_bits_is_dead_and_other_providers_go_on(ledger: Service) -> None:
     # A currency of its own, so that only this test's accounts are full.
     full = {"amount_minor": AMOUNT_LIMIT_MINOR, "currency": "XPF", "microservice": "full"}
     for _ in range(5):
         async with ledger.database.transaction() as tx:
             batch = [event(succeeded(**full)) for _ in range(200)]
-            await usecases.post_captures(tx, ledger.relay, batch)
+            await posting.post_events(tx, ledger.relay, batch)
     beyond, good = succeeded(**full), succeeded()
     await send_raw(ledger, b"[" + wire(beyond) + b"," + wire(good) + b"]")
     await booked(ledger, good.payment_id)

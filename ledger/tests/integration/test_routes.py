@@ -1,5 +1,7 @@
 """Reads over HTTP: what the operator sees, what a tenant sees, what nobody sees."""
 
+import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator
 
 import httpx
@@ -14,9 +16,19 @@ from .conftest import another_attempt, booked, send, succeeded, wire
 READS = [
     "/trial-balance?mode=test",
     "/accounts",
+    "/accounts/x",
+    "/accounts/x/entries",
     "/balances?client_id=x",
     "/payments/pay_x/entries",
+    "/entries/ent_x",
+    "/fee-plans",
+    "/verify",
 ]
+WRITES = [
+    ("/entries/ent_x/reversals", {"kind": "reversal", "reason": "r", "proposed_by": "a",
+                                  "approved_by": "b"}),
+    ("/fee-plans", {"mode": "test", "basis_points": 100}),
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -64,11 +76,14 @@ async def test_entries_of_a_payment_show_every_side_to_the_operator(
     answer = await http.get(f"/payments/{paid.payment_id}/entries", headers=operator(portal))
     (entry,) = answer.json()["entries"]
     assert (entry["kind"], entry["currency"], entry["fee_minor"]) == ("capture", "RWF", 30)
-    assert entry["postings"] == [
-        {"account": "provider:simulator:RWF:test:clearing", "amount_minor": 1500},
-        {"account": "operator:RWF:test:fees", "amount_minor": -30},
-        {"account": f"client:{paid.client_id}:RWF:test:pending", "amount_minor": -1470},
+    assert [(side["account"], side["amount_minor"]) for side in entry["postings"]] == [
+        ("provider:simulator:RWF:test:clearing", 1500),
+        ("operator:RWF:test:fees", -30),
+        (f"client:{paid.client_id}:RWF:test:pending", -1470),
     ]
+    for side in entry["postings"]:
+        assert side["balance_minor"] == side["previous_minor"] + side["amount_minor"]
+    assert (entry["fee_plan_id"], entry["fee_plan_version"]) == ("default_test", 1)
 
 
 async def test_tenant_sees_its_own_sides_and_no_other_tenant(
@@ -115,9 +130,11 @@ async def test_trial_balance_is_balanced_and_made_of_postings(
     before = await trial()
     assert before["balanced"] is True
     for currency in before["currencies"]:  # type: ignore[attr-defined]
-        assert currency["debit_minor"] == currency["credit_minor"] > 0
+        assert currency["debit_minor"] == currency["credit_minor"]
         if currency["account_count"] == len(currency["accounts"]):
             assert sum(account["balance_minor"] for account in currency["accounts"]) == 0
+    (francs,) = (c for c in before["currencies"] if c["currency"] == "RWF")  # type: ignore[attr-defined]
+    assert francs["debit_minor"] >= 1500
     more = succeeded(amount_minor=1000)
     await send(ledger, wire(more))
     await booked(ledger, more.payment_id)
@@ -196,6 +213,18 @@ async def test_postings_are_hops_of_the_trace(
         ("/accounts?cursor=%00", "cursor"),
         ("/accounts?currency=rwf", "currency"),
         ("/accounts?kind=cash", "kind"),
+        ("/accounts?at=yesterday", "at"),
+        ("/accounts?at=2026-01-01T00:00:00", "at"),
+        ("/accounts?at=0001-01-01T00:00:00%2B14:00", "at"),
+        ("/balances?client_id=x&at=soon", "at"),
+        ("/trial-balance?mode=test&at=soon", "at"),
+        ("/accounts/%00", "account_id"),
+        ("/accounts/x/entries?cursor=0", "cursor"),
+        ("/accounts/x/entries?cursor=9223372036854775808", "cursor"),
+        ("/entries/%00", "entry_id"),
+        ("/fee-plans?cursor=%00", "cursor"),
+        ("/verify?from=0", "from"),
+        ("/verify?from=9223372036854775807", "from"),
         ("/payments/%00/entries", "payment_id"),
         (f"/payments/{'x' * 81}/entries", "payment_id"),
     ],
@@ -207,3 +236,171 @@ async def test_bad_input_is_a_problem_that_names_the_field(
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize(("path", "body"), WRITES)
+async def test_writes_need_their_scope_and_the_operator(
+    http: httpx.AsyncClient, portal: TokenSigner, path: str, body: dict[str, object]
+) -> None:
+    assert (await http.post(path, json=body)).status_code == 401
+    assert (await http.post(path, json=body, headers=operator(portal))).status_code == 403
+    token = portal.token("ledger", "ledger:write", client_id="cli_x", mode="test")
+    theirs = {"authorization": f"Bearer {token}"}
+    answer = await http.post(path, json=body, headers=theirs)
+    assert (answer.status_code, answer.json()["code"]) == (403, "operators_only")
+
+
+async def test_verify_is_for_the_operator(http: httpx.AsyncClient, portal: TokenSigner) -> None:
+    answer = await http.get("/verify", headers=tenant(portal, "cli_x"))
+    assert answer.status_code == 403
+    found = (await http.get("/verify", headers=operator(portal))).json()
+    assert (found["whole"], found["fault"], found["first_block"]) == (True, None, 1)
+
+
+async def test_entry_shows_balances_before_and_after(
+    http: httpx.AsyncClient, ledger: Service, portal: TokenSigner, paid: PaymentEventV1
+) -> None:
+    again = succeeded(client_id=paid.client_id)
+    await send(ledger, wire(again))
+    (row,) = await booked(ledger, again.payment_id)
+    path = f"/entries/{row['id']}"
+    entry = (await http.get(path, headers=tenant(portal, paid.client_id))).json()
+    (side,) = entry["postings"]
+    assert (side["previous_minor"], side["amount_minor"], side["balance_minor"]) == (
+        -1470, -1470, -2940,
+    )  # fmt: skip
+    assert (side["account_version"], entry["reversed_by"]) == (2, None)
+    for headers in (tenant(portal, new_id("cli")), tenant(portal, paid.client_id, "live")):
+        assert (await http.get(path, headers=headers)).status_code == 404
+
+
+async def test_statement_of_an_account_is_listed_page_by_page(
+    http: httpx.AsyncClient, ledger: Service, portal: TokenSigner
+) -> None:
+    client = new_id("cli")
+    bodies = [succeeded(client_id=client) for _ in range(5)]
+    await send(ledger, *map(wire, bodies))
+    for body in bodies:
+        await booked(ledger, body.payment_id)
+    path = f"/accounts/client:{client}:RWF:test:pending/entries"
+    lines: list[dict[str, object]] = []
+    params: dict[str, int] = {"limit": 2}
+    while True:
+        page = (await http.get(path, params=params, headers=tenant(portal, client))).json()
+        lines += page["items"]
+        if page["next_cursor"] is None:
+            break
+        params["cursor"] = page["next_cursor"]
+    assert [line["version"] for line in lines] == [5, 4, 3, 2, 1]
+    assert {line["payment_id"] for line in lines} == {body.payment_id for body in bodies}
+    assert lines[0]["balance_minor"] == -5 * 1470
+    for headers in (tenant(portal, new_id("cli")), tenant(portal, client, "live")):
+        assert (await http.get(path, headers=headers)).json()["items"] == []
+
+
+async def test_balances_are_those_of_any_instant(
+    http: httpx.AsyncClient, ledger: Service, portal: TokenSigner
+) -> None:
+    client = new_id("cli")
+    times = []
+    for _ in range(3):
+        body = succeeded(client_id=client)
+        await send(ledger, wire(body))
+        (row,) = await booked(ledger, body.payment_id)
+        times.append(row["posted_at"])
+    headers, pending = operator(portal), f"client:{client}:RWF:test:pending"
+
+    async def held(at: str) -> list[int]:
+        params = {"client_id": client, "at": at}
+        one = (await http.get(f"/accounts/{pending}", params={"at": at}, headers=headers)).json()
+        many = (await http.get("/balances", params=params, headers=headers)).json()["balances"]
+        listed = (await http.get("/accounts", params=params, headers=headers)).json()["items"]
+        assert one == many[0] == listed[0]
+        return [one["balance_minor"], one["version"]]
+
+    micro = dt.timedelta(microseconds=1)
+    for number, time in enumerate(times):
+        assert await held(time.isoformat()) == [-1470 * (number + 1), number + 1]
+        assert await held((time - micro).isoformat()) == [-1470 * number, number]
+
+
+async def test_trial_balance_of_an_instant_is_balanced_and_leaves_out_what_came_later(
+    http: httpx.AsyncClient, ledger: Service, portal: TokenSigner
+) -> None:
+    first, later = (succeeded(currency="UGX", microservice=new_id("ms")) for _ in range(2))
+    await send(ledger, wire(first))
+    (row,) = await booked(ledger, first.payment_id)
+    await send(ledger, wire(later))
+    (last,) = await booked(ledger, later.payment_id)
+    assert row["posted_at"] < last["posted_at"]
+    for time, amount in ((row["posted_at"], 1500), (last["posted_at"], 3000)):
+        trial = (
+            await http.get(
+                "/trial-balance",
+                params={"mode": "test", "at": time.isoformat()},
+                headers=operator(portal),
+            )
+        ).json()
+        (shillings,) = (c for c in trial["currencies"] if c["currency"] == "UGX")
+        assert trial["balanced"]
+        assert shillings["debit_minor"] == shillings["credit_minor"] == amount
+        assert trial["entries"] is None
+
+
+async def test_reversal_takes_an_entry_back_once(
+    http: httpx.AsyncClient, portal: TokenSigner, paid: PaymentEventV1
+) -> None:
+    found = (
+        await http.get(f"/payments/{paid.payment_id}/entries", headers=operator(portal))
+    ).json()
+    path = f"/entries/{found['entries'][0]['entry_id']}"
+    said = {"kind": "reversal", "reason": "wrong merchant", "proposed_by": "usr_a"}
+    write = operator(portal, "ledger:write")
+    alone = await http.post(
+        f"{path}/reversals", json={**said, "approved_by": "usr_a"}, headers=write
+    )
+    assert (alone.status_code, alone.json()["errors"][0]["field"]) == (422, "approved_by")
+    body = {**said, "approved_by": "usr_b"}
+    made = await http.post(f"{path}/reversals", json=body, headers=write)
+    assert made.status_code == 201
+    assert made.json()["reverses"] == found["entries"][0]["entry_id"]
+    before = {side["account"]: side["amount_minor"] for side in found["entries"][0]["postings"]}
+    after = {side["account"]: side["amount_minor"] for side in made.json()["postings"]}
+    assert after == {account: -amount for account, amount in before.items()}
+    assert "usr_a, approved by usr_b" in made.json()["reason"]
+    again = await http.post(f"{path}/reversals", json=body, headers=write)
+    assert (again.status_code, again.json()["code"]) == (409, "already_reversed")
+    entry = (await http.get(path, headers=operator(portal))).json()
+    assert entry["reversed_by"] == made.json()["entry_id"]
+    back = f"/entries/{made.json()['entry_id']}/reversals"
+    assert (await http.post(back, json=body, headers=write)).json()["code"] == "not_reversible"
+    missing = await http.post("/entries/ent_none/reversals", json=body, headers=write)
+    assert missing.status_code == 404
+
+
+async def test_chargeback_leaves_the_fee_and_makes_a_debt_of_what_is_lacking(
+    http: httpx.AsyncClient, ledger: Service, portal: TokenSigner, paid: PaymentEventV1
+) -> None:
+    (row,) = await booked(ledger, paid.payment_id)
+    body = {"kind": "chargeback", "reason": "bank", "proposed_by": "a", "approved_by": "b"}
+    made = await http.post(
+        f"/entries/{row['id']}/reversals", json=body, headers=operator(portal, "ledger:write")
+    )
+    assert {
+        side["account"].split(":")[-1]: side["amount_minor"] for side in made.json()["postings"]
+    } == {
+        "clearing": -1500,
+        "pending": 1470,
+        "receivable": 30,
+    }
+
+
+async def test_two_reversals_at_once_make_one(
+    http: httpx.AsyncClient, ledger: Service, portal: TokenSigner, paid: PaymentEventV1
+) -> None:
+    (row,) = await booked(ledger, paid.payment_id)
+    body = {"kind": "reversal", "reason": "r", "proposed_by": "a", "approved_by": "b"}
+    write = operator(portal, "ledger:write")
+    path = f"/entries/{row['id']}/reversals"
+    answers = await asyncio.gather(*(http.post(path, json=body, headers=write) for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]

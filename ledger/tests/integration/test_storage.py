@@ -4,111 +4,237 @@ from typing import Any
 
 import asyncpg
 import pytest
+from mospay_ledger.domain import CLIENT_KINDS
 from mospay_shared.chassis.service import Service
 from mospay_shared.ids import new_id
 
 from .conftest import booked, send, succeeded, wire
 
-ENTRY = """insert into journal_entries (id, kind, effect_key, payment_id, client_id, mode, currency,
-    amount_minor, fee_minor, postings_count, late, accepted_at, occurred_at, posted_at)
-    values ($1, 'capture', $1, $1, 'cli_x', $2, $3, 100, 0, $4, false, now(), now(), now())"""
-ACCOUNT = """insert into accounts (id, kind, currency, mode)
-    values ($1, 'clearing', $2, $3)"""
-POSTING = """insert into postings (entry_id, account_id, currency, mode, amount_minor,
-    balance_minor, account_version) values ($1, $2, $3, $4, $5, $5, $6)"""
-MOVE = "update accounts set balance_minor = balance_minor + $2, version = $3 where id = $1"
+ACCOUNTS = """insert into accounts (id, kind, client_id, currency, mode)
+    select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])"""
+# What the service does in one statement, as anyone with its role could write it by hand.
+WRITE = """
+with entry as (
+    insert into journal_entries (id, kind, effect_key, payment_id, client_id, mode, currency,
+        amount_minor, fee_minor, postings_count, late, accepted_at, occurred_at, posted_at)
+    values ($1, 'capture', $2, $1, 'cli_x', 'test', 'RWF', 100, 0, $3, false, now(), now(), now())),
+sides as (
+    select u.*, (a.balance_minor + amount_minor)::bigint as balance_minor,
+        a.balance_minor as previous_minor, a.version + 1 as version, a.client_id
+    from unnest($4::text[], $5::bigint[], $6::text[], $7::text[]) with ordinality
+        as u(account_id, amount_minor, currency, mode, line)
+    join accounts a on a.id = u.account_id),
+written as (
+    insert into postings (entry_id, line, account_id, client_id, currency, mode, amount_minor,
+        previous_minor, balance_minor, account_version, posted_at)
+    select $1, line, account_id, client_id, currency, mode, amount_minor, previous_minor,
+        balance_minor, version, now() from sides)
+update accounts a set balance_minor = s.balance_minor, version = s.version, last_posted_at = now()
+from sides s where a.id = s.account_id"""
+POSTING = """insert into postings (entry_id, line, account_id, currency, mode, amount_minor,
+    previous_minor, balance_minor, account_version, posted_at)
+    values ($1, $2, $3, 'RWF', 'test', $4, $5, $6, $7, now())"""
+RWF = ("RWF", "test")
 Side = tuple[int, str, str]
 
 
-async def add(connection: Any, entry: str, number: int, side: Side) -> None:
-    """Add a side on an account of its own."""
-    amount, currency, mode = side
-    account = f"{entry}:{number}"
-    await connection.execute(ACCOUNT, account, currency, mode)
-    await connection.execute(POSTING, entry, account, currency, mode, amount, 1)
-    await connection.execute(MOVE, account, amount, 1)
+async def opened(
+    connection: Any, currency: str = "RWF", mode: str = "test", kind: str = "clearing"
+) -> str:
+    """Open an account of its own."""
+    account, client = new_id("acc"), new_id("cli") if kind in CLIENT_KINDS else None
+    await connection.execute(ACCOUNTS, [account], [kind], [client], [currency], [mode])
+    return account
 
 
-async def write(connection: Any, *sides: Side, declared: int = 2) -> str:
-    """Write an entry in RWF/test with these sides (amount, currency, mode)."""
+async def write(
+    connection: Any, *sides: Side, declared: int = 2, key: str = "", accounts: Any = ()
+) -> str:
+    """Write an entry in RWF/test with these sides (amount, currency, mode), in one statement."""
     entry = new_id("ent")
-    async with connection.transaction():
-        await connection.execute(ENTRY, entry, "test", "RWF", declared)
-        for number, side in enumerate(sides):
-            await add(connection, entry, number, side)
+    accounts = list(accounts) or [await opened(connection, s[1], s[2]) for s in sides]
+    columns: list[list[Any]] = [[side[n] for side in sides] for n in range(3)]
+    await connection.execute(WRITE, entry, key or entry, declared, accounts, *columns)
     return entry
 
 
+def refusal(state: str) -> Any:
+    """Expect an error of this SQLSTATE."""
+    return pytest.raises(
+        asyncpg.PostgresError, check=lambda e: getattr(e, "sqlstate", None) == state
+    )
+
+
 async def test_balanced_entry_commits(worker_connection: Any) -> None:
-    await write(worker_connection, (100, "RWF", "test"), (-100, "RWF", "test"))
+    await write(worker_connection, (100, *RWF), (-100, *RWF))
 
 
 @pytest.mark.parametrize(
     "sides",
     [
-        [(100, "RWF", "test"), (-99, "RWF", "test")],
-        [(100, "RWF", "test")],
+        [(100, *RWF), (-99, *RWF)],
+        [(100, *RWF)],
         [],
-        [(100, "RWF", "test"), (100, "RWF", "test")],
-        [(100, "RWF", "test"), (-50, "RWF", "test"), (-50, "RWF", "test")],
+        [(100, *RWF), (100, *RWF)],
+        [(100, *RWF), (-50, *RWF), (-50, *RWF)],
     ],
 )
 async def test_unbalanced_entry_can_not_commit(worker_connection: Any, sides: Any) -> None:
-    with pytest.raises(asyncpg.PostgresError) as refused:
+    with refusal("23M01"):
         await write(worker_connection, *sides)
-    assert refused.value.sqlstate == "23M01"
 
 
 async def test_unbalanced_entry_of_a_superuser_can_not_commit_either(superuser: Any) -> None:
-    with pytest.raises(asyncpg.PostgresError) as refused:
-        await write(superuser, (100, "RWF", "test"), (-99, "RWF", "test"))
-    assert refused.value.sqlstate == "23M01"
+    with refusal("23M01"):
+        await write(superuser, (100, *RWF), (-99, *RWF))
+
+
+async def test_entry_without_postings_is_refused(worker_connection: Any) -> None:
+    with refusal("23M01"):
+        await worker_connection.execute(
+            "insert into journal_entries (id, kind, effect_key, payment_id, client_id, mode, "
+            "currency, amount_minor, fee_minor, postings_count, late, accepted_at, occurred_at, "
+            "posted_at) values ('ent_bare', 'capture', 'k', 'p', 'c', 'test', 'RWF', 100, 0, 2, "
+            "false, now(), now(), now())"
+        )
 
 
 async def test_nothing_is_added_to_a_committed_entry_not_even_balanced(
     worker_connection: Any,
 ) -> None:
-    entry = await write(worker_connection, (100, "RWF", "test"), (-100, "RWF", "test"))
-    with pytest.raises(asyncpg.PostgresError) as refused:
-        async with worker_connection.transaction():
-            await add(worker_connection, entry, 7, (5, "RWF", "test"))
-            await add(worker_connection, entry, 8, (-5, "RWF", "test"))
-    assert refused.value.sqlstate == "23M01"
+    mine = [await opened(worker_connection) for _ in range(2)]
+    entry = await write(worker_connection, (100, *RWF), (-100, *RWF), accounts=mine)
+    pair = """with more as (
+            insert into postings (entry_id, line, account_id, currency, mode, amount_minor,
+                previous_minor, balance_minor, account_version, posted_at)
+            select e.id, u.line, u.account, 'RWF', 'test', u.amount, a.balance_minor,
+                a.balance_minor + u.amount, a.version + 1, e.posted_at
+            from journal_entries e, unnest($2::int[], $3::text[], array[5, -5]::bigint[])
+                as u(line, account, amount), accounts a where e.id = $1 and a.id = u.account
+            returning *)
+        update accounts a set balance_minor = m.balance_minor, version = m.account_version
+        from more m where a.id = m.account_id"""
+    with refusal("23M01"):
+        await worker_connection.execute(pair, entry, [3, 4], mine)
+    with refusal("23505"):
+        await worker_connection.execute(pair, entry, [1, 2], mine)
 
 
 async def test_temporary_table_does_not_stand_in_for_the_journal(superuser: Any) -> None:
     await superuser.execute(
-        "create temp table postings as select p.* from public.postings p limit 0"
+        "create temp table journal_entries as select e.* from public.journal_entries e limit 0"
     )
-    real = POSTING.replace("into postings", "into public.postings")
-    with pytest.raises(asyncpg.PostgresError) as refused:
-        async with superuser.transaction():
-            entry = new_id("ent")
-            await superuser.execute(ENTRY, entry, "test", "RWF", 2)
-            for number, amount in enumerate((100, -99)):
-                account = f"{entry}:{number}"
-                await superuser.execute(ACCOUNT, account, "RWF", "test")
-                await superuser.execute(real, entry, account, "RWF", "test", amount, 1)
-                balanced = 100 if number == 0 else -100
-                await superuser.execute(POSTING, entry, account, "RWF", "test", balanced, 1)
-    assert refused.value.sqlstate == "23M01"
+    real = WRITE.replace("into journal_entries", "into public.journal_entries")
+    entry, mine = new_id("ent"), [await opened(superuser) for _ in range(2)]
+    with refusal("23M01"):
+        await superuser.execute(real, entry, entry, 2, mine, [100, -99], ["RWF"] * 2, ["test"] * 2)
+    await superuser.execute("drop table pg_temp.journal_entries")
 
 
 @pytest.mark.parametrize("other", [(-100, "USD", "test"), (-100, "RWF", "live")])
 async def test_currencies_and_modes_never_mix(worker_connection: Any, other: Any) -> None:
-    with pytest.raises(asyncpg.ForeignKeyViolationError):
-        await write(worker_connection, (100, "RWF", "test"), other)
+    with refusal("23M04"):
+        await write(worker_connection, (100, *RWF), other)
+    lying = [await opened(worker_connection), await opened(worker_connection, *other[1:])]
+    with refusal("23M04"):  # the posting says RWF, its account is another's
+        await write(worker_connection, (100, *RWF), (-100, *RWF), accounts=lying)
+
+
+async def test_sides_that_balance_in_pairs_of_currencies_are_no_entry(
+    worker_connection: Any,
+) -> None:
+    sides = [(100, *RWF), (-100, *RWF), (7, "USD", "test"), (-7, "USD", "test")]
+    with refusal("23M04"):
+        await write(worker_connection, *sides, declared=4)
+
+
+async def test_effect_is_booked_once(worker_connection: Any) -> None:
+    key = new_id("att") + ":capture"
+    await write(worker_connection, (100, *RWF), (-100, *RWF), key=key)
+    with refusal("23505"):
+        await write(worker_connection, (100, *RWF), (-100, *RWF), key=key)
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount"),
+    [("pending", 100), ("available", 100), ("reserve", 100), ("payout", 100),
+     ("refund_due", 100), ("receivable", -100)],
+)  # fmt: skip
+async def test_client_account_never_changes_its_sign(
+    worker_connection: Any, kind: str, amount: int
+) -> None:
+    mine = [await opened(worker_connection, kind=kind), await opened(worker_connection)]
+    with refusal("23514"):
+        await write(worker_connection, (amount, *RWF), (-amount, *RWF), accounts=mine)
+    await write(worker_connection, (-amount, *RWF), (amount, *RWF), accounts=mine)
+
+
+async def test_balance_beyond_64_bits_is_refused(worker_connection: Any) -> None:
+    most = 2**63 - 1
+    mine = [await opened(worker_connection) for _ in range(2)]
+    await write(worker_connection, (most, *RWF), (-most, *RWF), accounts=mine)
+    with refusal("22003"):
+        await write(worker_connection, (1, *RWF), (-1, *RWF), accounts=mine)
+
+
+@pytest.mark.parametrize("wrong", ["previous", "balance", "version", "account"])
+async def test_running_balance_that_does_not_continue_is_refused(
+    worker_connection: Any, wrong: str
+) -> None:
+    mine = [await opened(worker_connection) for _ in range(2)]
+    await write(worker_connection, (100, *RWF), (-100, *RWF), accounts=mine)
+    lie = {
+        "previous": ("a.balance_minor as previous", "a.balance_minor - balance_minor as previous"),
+        "balance": ("(a.balance_minor + amount_minor)", "(a.balance_minor + amount_minor + 1)"),
+        "version": ("a.version + 1 as", "a.version + 2 as"),
+        "account": ("set balance_minor = s.balance_minor", "set balance_minor = 7"),
+    }[wrong]
+    assert lie[0] in WRITE
+    entry = new_id("ent")
+    columns = [[100, -100], ["RWF"] * 2, ["test"] * 2]
+    with pytest.raises(asyncpg.PostgresError) as refused:
+        await worker_connection.execute(WRITE.replace(*lie), entry, entry, 2, mine, *columns)
+    assert refused.value.sqlstate in ("23M05", "23514")
 
 
 async def test_posting_of_zero_is_refused(worker_connection: Any) -> None:
-    with pytest.raises(asyncpg.CheckViolationError):
-        await write(worker_connection, (0, "RWF", "test"), (0, "RWF", "test"))
+    with refusal("23514"):
+        await write(worker_connection, (0, *RWF), (0, *RWF))
 
 
 async def test_account_version_is_taken_once(worker_connection: Any) -> None:
-    entry = await write(worker_connection, (100, "RWF", "test"), (-100, "RWF", "test"))
-    with pytest.raises(asyncpg.UniqueViolationError):
-        await worker_connection.execute(POSTING, entry, f"{entry}:0", "RWF", "test", 1, 1)
+    mine = [await opened(worker_connection) for _ in range(2)]
+    entry = await write(worker_connection, (100, *RWF), (-100, *RWF), accounts=mine)
+    with refusal("23505"):
+        await worker_connection.execute(POSTING, entry, 3, mine[0], 1, 0, 1, 1)
+
+
+async def test_reversal_happens_once_and_names_an_entry_of_its_currency_and_mode(
+    worker_connection: Any,
+) -> None:
+    first = await write(worker_connection, (100, *RWF), (-100, *RWF))
+    columns = "occurred_at, posted_at, reverses"
+    values = "now(), now(), '{}'"
+    reversing = WRITE.replace("occurred_at, posted_at)", columns + ")", 1).replace(
+        "'capture'", "'reversal'"
+    )
+
+    async def take_back(of: str, currency: str) -> None:
+        entry = new_id("ent")
+        mine = [await opened(worker_connection, currency) for _ in range(2)]
+        sql = reversing.replace("now(), now())", values.format(of) + ")", 1)
+        sides = [[100, -100], [currency] * 2, ["test"] * 2]
+        await worker_connection.execute(
+            sql.replace("'RWF'", f"'{currency}'"), entry, entry, 2, mine, *sides
+        )
+
+    with refusal("23M04"):
+        await take_back(first, "USD")
+    with refusal("23M04"):
+        await take_back("ent_none", "RWF")
+    await take_back(first, "RWF")
+    with refusal("23505"):
+        await take_back(first, "RWF")
 
 
 @pytest.mark.parametrize(
@@ -124,6 +250,10 @@ async def test_account_version_is_taken_once(worker_connection: Any) -> None:
         "delete from accounts",
         "update accounts set currency = 'USD'",
         "alter table postings disable trigger all",
+        "truncate blocks",
+        "delete from journal_seals",
+        "update blocks set hash = ''",
+        "update void_effects set mode = 'live'",
     ],
 )
 async def test_history_is_not_changed_by_the_service_role(
@@ -140,6 +270,12 @@ async def test_history_is_not_changed_by_the_service_role(
         "delete from postings",
         "truncate postings",
         "update fee_plans set basis_points = 0",
+        "delete from accounts",
+        "truncate accounts cascade",
+        "update accounts set currency = 'USD'",
+        "update blocks set hash = ''",
+        "delete from journal_seals",
+        "delete from void_effects",
     ],
 )
 async def test_history_is_not_changed_by_the_owner_either(
@@ -186,7 +322,10 @@ async def test_request_role_writes_nothing(ledger: Service) -> None:
         "insert into accounts (id, kind, currency, mode) values ('x', 'fees', 'RWF', 'test')",
         "update accounts set balance_minor = 1",
         "delete from journal_entries",
-        "select * from fee_plans",
+        "insert into fee_plans (id, version, mode, basis_points, effective_from) "
+        "values ('x', 1, 'test', 0, now() + interval '1 day')",
+        "insert into void_effects values ('x', 'x', 'test', 'x', 'x')",
+        "delete from unsealed_entries",
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with ledger.database.request(operator=True) as tx:

@@ -11,21 +11,28 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from mospay_shared.contracts import PaymentStatus
+from mospay_shared.contracts import PaymentStatus, RefundStatus
 
 URL_LIMIT = 2000  # characters
 RETRY_AFTER_LIMIT_SECONDS = 24 * 3600.0  # a receiver can't push us out further
 JITTER = 0.1
 TEST_EVENT = "endpoint.test"  # sent on request alone, whatever the endpoint's filter
 # Everything there is to be told of; a filter may name these and no others.
-EVENTS = frozenset({"payment.accepted", *(f"payment.{status}" for status in PaymentStatus)})
+EVENTS = frozenset(
+    {
+        "payment.accepted",
+        *(f"payment.{status}" for status in PaymentStatus),
+        *(f"refund.{status}" for status in RefundStatus),
+    }
+)
 # What is told unless an endpoint asks for more: news a merchant acts on.
 DEFAULT_EVENTS = frozenset(
-    f"payment.{status}"
-    for status in (
-        "succeeded", "failed", "cancelled", "expired", "conflicted", "unknown", "held",
-        "requires_customer_action",
-    )
+    {
+        "payment.succeeded", "payment.failed", "payment.cancelled", "payment.expired",
+        "payment.conflicted", "payment.unknown", "payment.held",
+        "payment.requires_customer_action",
+        "refund.succeeded", "refund.failed", "refund.unknown",
+    }
 )  # fmt: skip
 
 

@@ -1,15 +1,17 @@
-"""Messages into the notifier; its queue is declared here."""
+"""Messages into the notifier; its queues are declared here."""
 
 from collections.abc import Callable, Sequence
 
 from mospay_shared.chassis.broker import QueueSpec
 from mospay_shared.chassis.database import Tx
-from mospay_shared.chassis.inbox import Subscription
-from mospay_shared.contracts import MESSAGES, Event, PaymentEventV1
+from mospay_shared.chassis.inbox import Handler, Subscription
+from mospay_shared.contracts import MESSAGES, Event, PaymentEventV1, RefundEventV1
 
 from mospay_notifier import usecases
 
-PAYMENT_EVENTS = tuple(sorted(name for name in MESSAGES if name.startswith("payment.")))
+# By body, as `payment.risk_assessed` tells merchants nothing.
+PAYMENT_EVENTS = tuple(sorted(n for n, m in MESSAGES.items() if m.model is PaymentEventV1))
+REFUND_EVENTS = tuple(sorted(n for n, m in MESSAGES.items() if m.model is RefundEventV1))
 
 
 def subscriptions(
@@ -21,12 +23,20 @@ def subscriptions(
         if await usecases.make_deliveries(tx, events):
             tx.after_commit(wake)
 
-    queue = QueueSpec("notifier.payments", events=PAYMENT_EVENTS)
-    return [
-        Subscription(
-            queue,
-            dict.fromkeys(PAYMENT_EVENTS, on_payment),
+    async def on_refund(tx: Tx, events: Sequence[Event[RefundEventV1]]) -> None:
+        if await usecases.make_deliveries(tx, events):
+            tx.after_commit(wake)
+
+    def subscription(name: str, types: tuple[str, ...], handler: Handler) -> Subscription:
+        return Subscription(
+            QueueSpec(name, events=types),
+            dict.fromkeys(types, handler),
             linger_seconds=linger_seconds,
             limit=limit,
+            ignore_unknown=True,
         )
+
+    return [
+        subscription("notifier.payments", PAYMENT_EVENTS, on_payment),
+        subscription("notifier.refunds", REFUND_EVENTS, on_refund),
     ]

@@ -7,7 +7,14 @@ from typing import Any
 import orjson
 from mospay_shared.chassis.database import Tx
 from mospay_shared.chassis.sealed import Sealer
-from mospay_shared.contracts import Event, Outgoing, PaymentEventV1, WebhookEventV1, outgoing
+from mospay_shared.contracts import (
+    Event,
+    Outgoing,
+    PaymentEventV1,
+    RefundEventV1,
+    WebhookEventV1,
+    outgoing,
+)
 from mospay_shared.ids import new_id
 
 from mospay_notifier import storage
@@ -15,32 +22,41 @@ from mospay_notifier.domain import TEST_EVENT, TooManyEndpoints, event_name, new
 
 _HIDDEN = {"service_id", "app_id", "previous_status"}
 
+News = Event[PaymentEventV1] | Event[RefundEventV1]
 
-def webhook_body(event: Event[PaymentEventV1]) -> bytes:
-    """Return what the merchant gets: `{type, timestamp, data}` (Standard Webhooks 1.0)."""
+
+def webhook_body(event: News) -> bytes:
+    """Return what the merchant gets: `{type, timestamp, data}` (Standard Webhooks 1.0).
+
+    `data.id` is the payment's, or the refund's, and `data.version` says which news of it is newer.
+    """
     data = event.data.model_dump(mode="json", exclude=_HIDDEN)
+    subject = data["refund_id"] if isinstance(event.data, RefundEventV1) else data["payment_id"]
     return orjson.dumps(
         {
             "type": event_name(event.envelope.type),
             "timestamp": event.envelope.time,
-            "data": {"id": data["payment_id"], **data},
+            "data": {"id": subject, **data},
         },
         option=orjson.OPT_UTC_Z,
     )
 
 
-async def make_deliveries(tx: Tx, events: Sequence[Event[PaymentEventV1]]) -> int:
-    """Write a delivery for each event and endpoint that wants it; return how many."""
+async def make_deliveries(tx: Tx, events: Sequence[News]) -> int:
+    """Write a delivery for each event and endpoint that wants it; return how many.
+
+    A refund's deliveries are listed with its payment.
+    """
     owners = sorted({(e.data.client_id, e.data.mode) for e in events})
     endpoints: dict[tuple[str, str], list[Any]] = {}
     for row in await storage.endpoints_of(tx, owners):
         endpoints.setdefault((row["client_id"], row["mode"]), []).append(row)
     new = []
     for event in events:
-        payment, name = event.data, event_name(event.envelope.type)
+        told, name = event.data, event_name(event.envelope.type)
         wanted = [
             row
-            for row in endpoints.get((payment.client_id, payment.mode), [])
+            for row in endpoints.get((told.client_id, told.mode), [])
             if wants(row["event_types"], name)
         ]
         body = webhook_body(event) if wanted else b""
@@ -48,11 +64,11 @@ async def make_deliveries(tx: Tx, events: Sequence[Event[PaymentEventV1]]) -> in
             storage.NewDelivery(
                 id=new_id("dlv"),
                 endpoint_id=row["id"],
-                client_id=payment.client_id,
-                mode=payment.mode,
+                client_id=told.client_id,
+                mode=told.mode,
                 event_id=event.id,
                 event_type=name,
-                payment_id=payment.payment_id,
+                payment_id=told.payment_id,
                 body=body,
                 correlation_id=event.envelope.correlation_id,
                 traceparent=event.envelope.traceparent,

@@ -19,7 +19,7 @@ from mospay_shared.chassis.broker import QueueSpec
 from mospay_shared.chassis.sealed import Sealer
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import TokenSigner
-from mospay_shared.contracts import PaymentEventV1, outgoing
+from mospay_shared.contracts import PaymentEventV1, RefundEventV1, outgoing
 from mospay_shared.ids import new_id
 
 WAIT_SECONDS = 15.0
@@ -147,11 +147,12 @@ class Stage:
             exchange = await channel.get_exchange("mospay.events")
             await exchange.publish(aio_pika.Message(b"[" + b",".join(events) + b"]"), key)
 
-    async def tell(self, *payments: PaymentEventV1) -> list[str]:
-        """Publish events of payments, each as its status says; return their ids."""
+    async def tell(self, *news: PaymentEventV1 | RefundEventV1) -> list[str]:
+        """Publish events of payments and refunds, each as its status says; return their ids."""
         ids = []
-        for body in payments:
-            key = f"payment.{body.status}.v1"
+        for body in news:
+            kind = "refund" if isinstance(body, RefundEventV1) else "payment"
+            key = f"{kind}.{body.status}.v1"
             event = outgoing(key, body.payment_id, body, source="payment-router")
             ids.append(event.id)
             await self.publish(key, event.body)

@@ -152,7 +152,14 @@ async def test_each_attempt_is_told_as_an_event(stage: Stage, receiver: Receiver
     assert failed["causation_id"] == event_id
 
 
-async def test_hanging_endpoint_does_not_delay_another(stage: Stage, receivers: Receivers) -> None:
+# A call that runs out of time is open at the receiver for a moment longer than at the sender.
+NO_TIME_OUT = {"timeout_seconds": 30, "lease_seconds": 60}
+
+
+async def test_hanging_endpoint_does_not_delay_another(
+    stages: MakeStage, receivers: Receivers
+) -> None:
+    stage = await stages(**NO_TIME_OUT)
     dead, well = await receivers(), await receivers()
     dead.hold = asyncio.Event()
     other = new_id("cli")
@@ -169,8 +176,9 @@ async def test_hanging_endpoint_does_not_delay_another(stage: Stage, receivers: 
 
 
 async def test_hanging_endpoint_does_not_delay_its_own_clients_others(
-    stage: Stage, receivers: Receivers
+    stages: MakeStage, receivers: Receivers
 ) -> None:
+    stage = await stages(**NO_TIME_OUT)
     dead, well = await receivers(), await receivers()
     dead.hold = asyncio.Event()
     await stage.endpoint(dead.url)

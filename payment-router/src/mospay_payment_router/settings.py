@@ -2,7 +2,7 @@
 
 import base64
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 from mospay_shared.chassis.main import placeholder_environment
 from mospay_shared.chassis.settings import CommaList, ServiceSettings
@@ -33,6 +33,11 @@ class RouterSettings(ServiceSettings):
     in_flight_per_client: int = Field(250, ge=1)  # so that one client's flood leaves room
     in_flight_per_provider: int = Field(400, ge=1)  # so that one slow provider leaves room
     enquiries_in_flight: int = Field(100, ge=1, le=1_000)  # their own: never behind payments
+    refunds_in_flight: int = Field(50, ge=1, le=1_000)  # calls about refunds, their own as well
+    breaker_window_seconds: float = Field(30, gt=0)  # calls that count
+    breaker_calls: int = Field(20, ge=1)  # fewer prove nothing
+    breaker_failing_share: float = Field(0.8, gt=0, le=1)  # no answer or 5xx: then it opens
+    breaker_open_seconds: float = Field(5, gt=0)  # doubled with every trial that fails
     lease_margin_seconds: float = Field(2, gt=0)  # beyond the HTTP time-out: storing the answer
     lease_spare_seconds: float = Field(5, gt=0)  # between the claim and the first byte
     enquiry_seconds: Seconds = Field(
@@ -43,10 +48,20 @@ class RouterSettings(ServiceSettings):
     announce_after_seconds: float = Field(2, gt=0)  # a call that takes longer is told as processing
     function_seconds: float = Field(2, gt=0, le=30)  # a batch of functions takes no longer
     function_pool_size: int = Field(4, ge=2, le=6)
+    function_source_bytes: int = Field(65_536, ge=1_024, le=262_144)  # of a posted version
+    function_versions: int = Field(200, ge=2, le=1_000)  # of one function; they are never dropped
+    replay_seconds: float = Field(20, gt=0, le=120)  # a replay ends then, complete or not
     directory_wait_seconds: float = Field(2, ge=0)  # for an entity a command names and we lack
     callback_match_seconds: Seconds = Field(
         default_factory=lambda: [1.0, 2.0, 5.0, 15.0, 60.0, 300.0], min_length=1
     )  # an unmatched callback is tried again after each, then listed as unmatched
+    risk_key: SecretStr  # base64, 32 bytes: keys the digests of phones, devices and addresses
+    risk_seconds: float = Field(0.05, gt=0, le=1)  # a batch waits no longer for its assessment
+    risk_default: Literal["allow", "hold", "refuse"] = "allow"  # where risk has no answer in time
+    risk_pool_size: int = Field(2, ge=1, le=4)  # connections; one for each batch under way
+    risk_rules_limit: int = Field(1_000, ge=1, le=1_000)  # all are in memory
+    risk_entries_limit: int = Field(20_000, ge=1)  # of the lists together; all are in memory
+    risk_payer_days: int = Field(400, ge=1)  # a payer not seen for so long is forgotten
     secrets_hours: float = Field(24, gt=0)  # f007 and f008 are erased after this, whatever happens
 
 
@@ -65,6 +80,7 @@ def settings_for_documents() -> RouterSettings:
         {
             "function_database_url": "postgresql://none",
             "secrets_key": f"k1:{base64.b64encode(bytes(32)).decode()}",
+            "risk_key": base64.b64encode(bytes(32)).decode(),
         },
     )
     os.environ.update(placeholders)

@@ -38,6 +38,7 @@ FAST = {
     "lease_spare_seconds": 0.7,
     "announce_after_seconds": 0.4,
     "function_seconds": 0.5,
+    "risk_seconds": 1.0,  # a busy machine is no reason for the default
 }
 
 
@@ -86,9 +87,15 @@ async def provider() -> AsyncIterator[Answering]:
     async def on_post(request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         body = orjson.loads(raw)
-        reference = next((item["v"] for item in body if item["i"] == 10), "")
+        if request.path == "/callbacks":
+            reference, key = "", "callback"
+        elif isinstance(body, dict):
+            reference = body["refund_id"]
+            key = "refund_enquiry" if request.path.endswith("Status") else "refund"
+        else:
+            reference = next((item["v"] for item in body if item["i"] == 10), "")
+            key = "enquiry" if request.path.endswith("Status") else "payment"
         answering.requests.append((request.path, reference, dict(request.headers), body))
-        key = "enquiry" if request.path.endswith("Status") else "payment"
         plays = answering.plays.get(key) or [success]
         play = plays.pop(0) if len(plays) > 1 else plays[0]
         result = play(reference)
@@ -162,6 +169,11 @@ class Stage:
     http: httpx.AsyncClient
     keys: Any
 
+    @property
+    def wiring(self) -> Any:
+        """What the process is made of."""
+        return self.service.app.state.wiring
+
     async def publish(self, *messages: Outgoing) -> None:
         """Publish messages in packs of one, as their producers would."""
         for message in messages:
@@ -183,12 +195,14 @@ class Stage:
         routes: tuple[str, ...] = ("payment",),
         app_id: str = "",
         service: str = "collection",
+        client_id: str = "",
+        currency: str = "RWF",
     ) -> Merchant:
         """Tell the router of a new client, service and assignment; wait for its functions."""
         _VERSION[0] += 3
         tag = new_id("x")[-10:]
         made = Merchant(
-            client_id=new_id("cli"),
+            client_id=client_id or new_id("cli"),
             app_id=app_id or f"app{tag}",
             service_id=new_id("srv"),
             microservice=microservice or f"micro{tag}",
@@ -203,7 +217,7 @@ class Stage:
             microservice=made.microservice,
             name=service,
             title="Collection",
-            currency="RWF",
+            currency=currency,
             urls={mode: base_url},
             routes=list(routes),
             provider_timeout_seconds=timeout,
@@ -216,7 +230,10 @@ class Stage:
 
             async def mapped() -> bool:
                 found: int = await self.database.fetchval(
-                    "select count(*) from provider_functions where app_id = $1", made.app_id
+                    "select count(*) from provider_functions "
+                    "where app_id = $1 and microservice = $2",
+                    made.app_id,
+                    made.microservice,
                 )
                 return found == len(routes)
 
@@ -317,7 +334,8 @@ class Stage:
             found = [
                 event
                 for event in self.events.get(payment_id, [])
-                if announced or event["type"] != "payment.processing.v1"
+                if (announced or event["type"] != "payment.processing.v1")
+                and event["type"] != "payment.risk_assessed.v1"
             ]
             return found if len(found) >= count else None
 
@@ -402,7 +420,7 @@ async def staged(env: dict[str, str], url: str, keys: Any, **changes: Any) -> As
     async with connection:
         channel = await connection.channel()
         queue = await channel.declare_queue(exclusive=True)
-        for key in ("payment.#", "directory.#"):
+        for key in ("payment.#", "directory.#", "refund.#", "provider.#"):
             await queue.bind("mospay.events", key)
         sink = await channel.declare_queue(exclusive=True)
         await sink.bind("mospay.commands", "directory.snapshot_requested.v1")

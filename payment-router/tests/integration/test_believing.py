@@ -243,7 +243,9 @@ async def test_several_findings_about_one_payment_in_a_batch_all_count(
     assert (row["late"], row["version"]) == (True, 4)
 
 
-async def test_nothing_can_be_left_that_nobody_wakes(stage: Stage, provider: Answering) -> None:
+async def test_rule_11_nothing_can_be_left_that_nobody_wakes(
+    stage: Stage, provider: Answering
+) -> None:
     payment_id = await unknown_payment(stage, provider)
     for statement in (
         "update payments set next_action_at = null where id = $1",

@@ -201,6 +201,62 @@ async def test_function_role_can_reach_nothing_but_the_dispatcher(
         await connection.close()
 
 
+async def test_unchanged_templates_of_many_clients_share_one_body(
+    functions: Functions, database: Any
+) -> None:
+    """What a session keeps of a function it has run does not grow with the number of clients."""
+    where = await database.fetchval("select current_database()")
+    await database.execute(
+        f"alter role mospay_router_fn in database {where} set track_functions = 'pl'"
+    )
+    names = [f"app_{new_id('x')}_y" for _ in range(20)]
+    for name in names:
+        await database.execute("select fx.create_default_pair($1, $2)", name, f"RESPONSE_{name}")
+    rows = await functions.run([FunctionCall(f"u{n}", name, "{}") for n, name in enumerate(names)])
+    assert [orjson.loads(r.payload or "")[-1]["v"] for r in rows] == [f"u{n}" for n in range(20)]
+    answers = [
+        FunctionCall("u", f"RESPONSE_{name}", "{}", 200, b'{"outcome": "unknown"}')
+        for name in names
+    ]
+    rows = await functions.run(answers)
+    assert {orjson.loads(r.results or "")["outcome"] for r in rows} == {"unknown"}
+    await functions.close()
+
+    async def counted() -> Any:
+        found = await database.fetch(
+            "select funcname, calls from pg_stat_user_functions where schemaname = 'fx'"
+        )
+        return {r["funcname"]: r["calls"] for r in found} if len(found) >= 4 else None
+
+    counts = await until(counted)
+    assert counts["template_call"] >= 20 and counts["template_response"] >= 20
+    assert not set(counts) & {*names, *(f"RESPONSE_{name}" for name in names)}
+
+
+async def test_template_replaced_by_hand_is_used_from_the_next_call_on(
+    functions: Functions, database: Any
+) -> None:
+    name = f"app_{new_id('x')}_y"
+    await database.execute("select fx.create_default_pair($1, $2)", name, f"RESPONSE_{name}")
+    (before,) = await functions.run([call(name)])
+    assert orjson.loads(before.results or "")["action"] == "SERVICE"
+    await create(database, name, 'begin results := \'{"action": "ERROR"}\'; return next; end')
+    (after,) = await functions.run([call(name)])
+    assert orjson.loads(after.results or "") == {"action": "ERROR"}
+
+
+async def test_session_that_has_run_too_many_functions_is_left(
+    functions: Functions, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mospay_payment_router.storage.dispatcher.NAMES_LIMIT", 2)
+    body = "begin results := to_json(pg_backend_pid()); return next; end"
+    names = [await create(database, new_id("pid"), body) for _ in range(3)]
+    pids = [(await functions.run([call(n)]))[0].results for n in (*names[:2], names[0], *names)]
+    assert len(set(pids[:4])) == 1 and pids[-1] == pids[3], pids
+    last = (await functions.run([call(names[0])]))[0].results
+    assert last != pids[0], pids
+
+
 @pytest.mark.parametrize(
     ("call_name", "response_name"),
     [
@@ -266,7 +322,7 @@ async def test_existing_mospay_functions_run_unchanged(
     }
 
 
-async def test_2xx_of_a_legacy_function_without_outcome_is_unknown(
+async def test_rule_08_2xx_of_a_legacy_function_without_outcome_is_unknown(
     stage: Stage, provider: Answering
 ) -> None:
     provider.plays["payment"] = [lambda _: (200, {"message": "done"})]

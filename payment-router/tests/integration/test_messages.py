@@ -117,8 +117,8 @@ async def test_unknown_service_that_the_directory_should_have_is_refused(
 
     async def refused() -> bool:
         payment_id = await stage.pay(merchant, service_id=new_id("srv"), directory_version=0)
-        row = await stage.payment(payment_id)
-        return row is not None and row["reason_code"] == "service_unknown"
+        row = await until(lambda: stage.payment(payment_id))
+        return bool(row["reason_code"] == "service_unknown")
 
     await until(refused)
 

@@ -147,7 +147,9 @@ async def test_error_after_the_effect_is_unknown_then_succeeded(
         assert (len(found["effects"]), found["repeats"]) == (1, 0), phone
 
 
-async def test_other_amount_is_conflicted_and_asks_for_people(stage: Stage, simulator: str) -> None:
+async def test_rule_06_other_amount_is_conflicted_and_asks_for_people(
+    stage: Stage, simulator: str
+) -> None:
     merchant = await stage.merchant(simulator)
     payment_id = await stage.pay(merchant, phone="+250780000009")
     row = await stage.ends(payment_id, "conflicted")

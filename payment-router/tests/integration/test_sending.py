@@ -93,7 +93,7 @@ async def test_dropped_connection_is_one_post_and_unknown(stage: Stage) -> None:
         assert first_lines.count(b"POST /collection/payment HTTP/1.1") == 1
 
 
-async def test_host_that_is_not_registered_gets_no_call(
+async def test_rule_07_host_that_is_not_registered_gets_no_call(
     router_env: dict[str, str], owner_url: str, infrastructure: Cluster, provider: Answering
 ) -> None:
     async with staged(router_env, owner_url, infrastructure.keys, allowed_hosts=[]) as stage:
@@ -278,6 +278,38 @@ async def test_paused_owner_that_wakes_after_its_lease_does_not_send(
     finally:
         handlers["payments.process.v1"] = original
     assert (await stage.attempt(payment_id))["fence"] == 2
+    assert provider.seen(payment_id) == 1
+
+
+async def test_attempt_that_was_not_sent_in_time_waits_before_it_is_claimed_again(
+    stage: Stage, provider: Answering
+) -> None:
+    """Else a process too busy to send within its leases claims the same ones for ever."""
+    merchant = await stage.merchant(provider.url)
+    handlers = stage.service.subscriptions[1].handlers
+    original = handlers["payments.process.v1"]
+
+    async def pausing(tx: Any, events: Any) -> None:
+        await original(tx, events)
+        tx.after_commit(lambda: time.sleep(0.8))  # longer than the lease's spare time
+
+    handlers["payments.process.v1"] = pausing
+    try:
+        payment_id = await stage.pay(merchant)
+
+        async def waits() -> bool:
+            found: bool = await stage.database.fetchval(
+                "select exists (select 1 from attempts where payment_id = $1 and state = 'ready' "
+                "and next_action_at > clock_timestamp() + interval '0.2 s')",
+                payment_id,
+            )
+            return found
+
+        await until(waits)
+        assert provider.seen(payment_id) == 0
+        await stage.ends(payment_id, "succeeded")
+    finally:
+        handlers["payments.process.v1"] = original
     assert provider.seen(payment_id) == 1
 
 

@@ -33,6 +33,10 @@ EXITS: dict[PaymentStatus, dict[Evidence, PaymentStatus]] = {
         E.MISMATCH: S.CONFLICTED,
         E.PEOPLE_SUCCEEDED: S.SUCCEEDED,
         E.PEOPLE_FAILED: S.FAILED,
+        E.HELD_BY_RISK: S.HELD,
+        E.CANCELLED: S.CANCELLED,
+        E.ACTION: S.REQUIRES_CUSTOMER_ACTION,
+        E.EXPIRED: S.EXPIRED,
     },
     S.HELD: {
         E.SUCCEEDED: S.SUCCEEDED,
@@ -40,6 +44,9 @@ EXITS: dict[PaymentStatus, dict[Evidence, PaymentStatus]] = {
         E.MISMATCH: S.CONFLICTED,
         E.PEOPLE_SUCCEEDED: S.SUCCEEDED,
         E.PEOPLE_FAILED: S.FAILED,
+        E.RELEASED: S.PROCESSING,
+        E.REFUSED_IN_REVIEW: S.CANCELLED,
+        E.CANCELLED: S.CANCELLED,
     },
     S.REQUIRES_CUSTOMER_ACTION: {
         E.SUCCEEDED: S.SUCCEEDED,
@@ -49,6 +56,7 @@ EXITS: dict[PaymentStatus, dict[Evidence, PaymentStatus]] = {
         E.MISMATCH: S.CONFLICTED,
         E.PEOPLE_SUCCEEDED: S.SUCCEEDED,
         E.PEOPLE_FAILED: S.FAILED,
+        E.EXPIRED: S.EXPIRED,
     },
     S.UNKNOWN: {
         E.SUCCEEDED: S.SUCCEEDED,
@@ -58,6 +66,7 @@ EXITS: dict[PaymentStatus, dict[Evidence, PaymentStatus]] = {
         E.MISMATCH: S.CONFLICTED,
         E.PEOPLE_SUCCEEDED: S.SUCCEEDED,
         E.PEOPLE_FAILED: S.FAILED,
+        E.EXPIRED: S.EXPIRED,
     },
     S.SUCCEEDED: {},
     S.FAILED: {E.SUCCEEDED: S.SUCCEEDED, E.MISMATCH: S.CONFLICTED},
@@ -110,7 +119,9 @@ def test_no_end_is_ever_guessed(story: list[Evidence]) -> None:
     if status is S.SUCCEEDED:
         assert {E.SUCCEEDED, E.PEOPLE_SUCCEEDED} & set(story)
     if status is S.EXPIRED:
-        assert E.UNSENT_EXPIRED in story
+        assert {E.UNSENT_EXPIRED, E.EXPIRED} & set(story)
+    if status is S.CANCELLED:
+        assert {E.CANCELLED, E.REFUSED_IN_REVIEW} & set(story)
 
 
 @given(evidences, evidences)

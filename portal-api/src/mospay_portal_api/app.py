@@ -11,7 +11,18 @@ from mospay_shared.chassis.service import Service
 from mospay_portal_api import handlers, workers
 from mospay_portal_api.clients import House
 from mospay_portal_api.routes import context as shared
-from mospay_portal_api.routes import credentials, directory, reads, session, stream, web
+from mospay_portal_api.routes import (
+    credentials,
+    directory,
+    functions,
+    ip_rules,
+    operations,
+    reads,
+    risk,
+    session,
+    stream,
+    web,
+)
 from mospay_portal_api.settings import PortalSettings
 from mospay_portal_api.usecases import people
 from mospay_portal_api.usecases.live import Feed
@@ -44,7 +55,9 @@ def create_service(settings: PortalSettings) -> Service:
     service.on_open(people.warm_up)
     service.on_close(feed.close)
     service.on_close(house.close)
-    service.work(*workers.workers(database, settings))
+    service.work(
+        *workers.workers(database, settings), workers.confirmations(house, database, settings)
+    )
     shared.install_errors(service.app)
     service.app.add_middleware(
         web.SecurityHeaders, https=settings.public_url.startswith("https://")
@@ -55,8 +68,16 @@ def create_service(settings: PortalSettings) -> Service:
         directory.clients_router(context),
         directory.services_router(context),
         directory.assignments_router(context),
+        ip_rules.router(context),
         credentials.router(context),
         credentials.endpoints_router(context),
+        operations.payments_router(context),
+        operations.providers_router(context),
+        risk.review_router(context),
+        risk.rules_router(context),
+        functions.reads_router(context),
+        functions.changes_router(context),
+        functions.steps_router(context),
         reads.router(context),
         reads.figures_router(context),
         stream.router(context),

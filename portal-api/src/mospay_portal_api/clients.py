@@ -14,6 +14,7 @@ from mospay_shared.chassis import telemetry
 from mospay_shared.chassis.http_out import open_client
 from mospay_shared.chassis.service_tokens import TokenSigner
 
+from mospay_portal_api.domain.errors import NotFound
 from mospay_portal_api.domain.people import Asker
 from mospay_portal_api.settings import PortalSettings
 
@@ -110,6 +111,29 @@ class House:
             raise Unavailable(service, f"it has no {path}")
         return made
 
+    async def send(
+        self,
+        method: str,
+        service: str,
+        path: str,
+        scope: str,
+        asker: Asker,
+        body: Mapping[str, Any] | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """Send a change and return the answer, {} where it has no body. Never sent twice.
+
+        `timeout_seconds` is for what takes longer than a read. Raises NotFound for what is not
+        there, HouseError otherwise.
+        """
+        done = await self._call(
+            method, service, path, scope, asker, body=body, timeout_seconds=timeout_seconds
+        )
+        if done is None:
+            raise NotFound("There is no such thing")
+        return done
+
     async def _call(
         self,
         method: str,
@@ -120,6 +144,7 @@ class House:
         *,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        timeout_seconds: float | None = None,
     ) -> Any:
         token = self._signer.token(
             service, scope, actor=asker.actor, client_id=asker.client_id, mode=asker.mode
@@ -127,11 +152,13 @@ class House:
         headers = {"Authorization": f"Bearer {token}"}
         if traceparent := telemetry.current_traceparent():
             headers["traceparent"] = traceparent
-        params = {k: v for k, v in (query or {}).items() if v is not None}
+        # None, as an empty mapping takes the query off the path
+        params = {k: v for k, v in (query or {}).items() if v is not None} or None
         try:
             answer = await self._clients[service].request(
-                method, path, params=params, json=body, headers=headers
-            )
+                method, path, params=params, json=body, headers=headers,
+                timeout=timeout_seconds or self._settings.read_timeout_seconds,
+            )  # fmt: skip
             content = answer.json() if answer.content else None
         except (httpx.HTTPError, ValueError, OSError) as error:
             log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
@@ -140,6 +167,8 @@ class House:
             return None
         if answer.status_code in _PASSED_ON and isinstance(content, dict):
             raise Refused(service, answer.status_code, content)
+        if answer.status_code == 204:
+            return {}
         if answer.is_error or not isinstance(content, (dict, list)):
             log.warning("house_call_failed", to=service, path=path, status=answer.status_code)
             raise Unavailable(service, f"it answered {answer.status_code}")

@@ -10,7 +10,8 @@ from mospay_shared.contracts import MESSAGES, Event, PaymentEventV1, SnapshotReq
 
 from mospay_portal_api.usecases import live, snapshot
 
-PAYMENT_EVENTS = tuple(sorted(name for name in MESSAGES if name.startswith("payment.")))
+# By body: `payment.risk_assessed` is not news of a state.
+PAYMENT_EVENTS = tuple(sorted(n for n, m in MESSAGES.items() if m.model is PaymentEventV1))
 
 
 def subscriptions(relay: Relay, feed: live.Feed) -> list[Subscription]:
@@ -28,5 +29,7 @@ def subscriptions(relay: Relay, feed: live.Feed) -> list[Subscription]:
     news = QueueSpec("portal-api.live", events=PAYMENT_EVENTS)
     return [
         Subscription(asked, {"directory.snapshot_requested.v1": on_snapshot_requested}, limit=1),
-        Subscription(news, dict.fromkeys(PAYMENT_EVENTS, on_payment), linger_seconds=0.1),
+        Subscription(
+            news, dict.fromkeys(PAYMENT_EVENTS, on_payment), linger_seconds=0.1, ignore_unknown=True
+        ),
     ]

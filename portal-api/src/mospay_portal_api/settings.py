@@ -23,6 +23,7 @@ class PortalSettings(ServiceSettings):
     web_dir: Path | None = None  # the built web UI
 
     read_timeout_seconds: float = Field(2.0, gt=0)  # one read of a house service
+    trial_seconds: float = Field(40.0, gt=0)  # dry-runs and replays: above the router's own limit
     idle_seconds: int = Field(1800, ge=60)  # a session unused so long has ended
     session_seconds: int = Field(43_200, ge=60)  # a session ends after so long in any case
     failures_allowed: int = Field(5, ge=1)  # wrong passwords before a lock
@@ -32,4 +33,6 @@ class PortalSettings(ServiceSettings):
     stream_check_seconds: float = Field(5.0, gt=0)  # an ended session's stream ends within this
     stream_kept_seconds: int = Field(3600, ge=60)  # replay reaches back so far
     stream_connections: int = Field(500, ge=1)  # open streams of a process
+    push_poll_seconds: float = Field(0.25, gt=0, le=1)  # a revocation reaches the gateway in 1 s
+    push_retry_seconds: float = Field(2.0, gt=0, le=60)  # the gateway did not acknowledge: again
     expected_seconds: float = Field(20.0, gt=0)  # a hop not seen for so long is called missing

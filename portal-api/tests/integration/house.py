@@ -85,6 +85,11 @@ class House:
     hops: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     calls: list[tuple[str, str, Caller, dict[str, str]]] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
+    risk: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    sent: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    answers: dict[str, Any] = field(default_factory=dict)  # of the router, by path after functions
+    pushed: list[dict[str, Any]] = field(default_factory=list)  # told to the gateway by a worker
+    pushers: list[Caller] = field(default_factory=list)
     _runners: dict[str, web.AppRunner] = field(default_factory=dict)
 
     async def up(self, *services: str) -> None:
@@ -147,8 +152,12 @@ class House:
                 caller = verifier.verify(token)
             except Problem as problem:
                 return web.json_response({"code": problem.code}, status=401)
-            self.calls.append((service, request.path, caller, dict(request.query)))
             body = await request.json() if request.can_read_body else {}
+            if request.path.endswith("/changed"):  # a worker's, beside what a test does
+                self.pushers.append(caller)
+                self.pushed += body[request.path.split("/")[-2]]
+                return web.json_response({"acknowledged": 1})
+            self.calls.append((service, request.path, caller, dict(request.query)))
             with suppress(KeyError):
                 return web.json_response(self._answer(service, request, caller, body))
             return web.json_response({"code": "not_found", "title": "No"}, status=404)
@@ -168,6 +177,10 @@ class House:
         name, _, rest = path.partition("/")
         if name == "traces":
             return {"service": service, "hops": self.hops.get((service, rest), [])}
+        if service == "payment-router" and name == "risk":
+            return self._risk(request, rest, body)
+        if service == "payment-router" and name in ("functions", "mappings"):
+            return self._functions(request, path, body)
         if service == "payment-router" and name == "payments":
             return {**self.routed[rest], "id": self._visible(caller, rest)["id"]}
         if service == "ledger":
@@ -179,6 +192,27 @@ class House:
         if path == "overview":
             return self._overview()
         return self._visible(caller, rest)
+
+    def _risk(self, request: web.Request, rest: str, body: dict[str, Any]) -> Any:
+        """Rules, lists and thresholds as rows; what was sent is kept in `sent`."""
+        kind, _, named = rest.partition("/")
+        rows = self.risk.setdefault(kind, [])
+        if request.method == "GET":
+            paged = {"items": rows, "next_before": None}
+            return paged if kind in ("lists", "decisions") else rows
+        self.sent.append((request.method, request.path_qs, body))
+        if request.method == "DELETE":
+            return {}
+        return {"id": named or "rsk_made", "version": body.get("version", 0) + 1}
+
+    def _functions(self, request: web.Request, path: str, body: dict[str, Any]) -> Any:
+        """What a test has put down for a path, by method where both are asked; KeyError: 404."""
+        if request.method != "GET":
+            self.sent.append((request.method, request.path_qs, body))
+        answer = self.answers.get(f"{request.method} {path}", self.answers.get(path))
+        if answer is None:
+            raise KeyError(path)
+        return answer.pop(0) if isinstance(answer, list) and request.method == "GET" else answer
 
     def _ledger(self, name: str, rest: str) -> Any:
         if name == "trial-balance":

@@ -27,6 +27,13 @@ BODIES: dict[str, dict[str, Any]] = {
     "PATCH /assignments/asg_x": {"active": True, "version": 1},
     "POST /clients/cli_x/credentials": {"mode": "live", "kind": "api_key"},
     "POST /clients/cli_x/endpoints": {"mode": "live", "url": "https://x", "event_types": ["a"]},
+    "POST /payments/pay_x/review": {"decision": "release", "note": "why", "version": 2},
+    "POST /risk/rules": {"client_id": "c", "mode": "test", "rule": {"a": 1}, "active": True,
+                         "version": 0},
+    "PUT /risk/rules/rsk_x": {"mode": "test", "rule": {"a": 1}, "version": 1},
+    "POST /risk/lists": {"mode": "test", "list": "block", "kind": "ip", "value": "10.0.0.1",
+                         "reason": "why", "expires_at": "2999-01-01T00:00:00Z"},
+    "PUT /risk/thresholds/test": {"hold_at": 1, "refuse_at": 2, "version": 1},
     "POST /users": {
         "audience": "client", "company_id": "c", "name": "x", "email": "a@example.com",
         "role": "owner", "password": "123456789012",

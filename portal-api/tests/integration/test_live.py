@@ -154,7 +154,7 @@ async def test_id_before_what_was_pruned_is_a_reset_and_the_newest_one_is_not(
     assert opened.payments == [event.data.payment_id]
 
 
-async def test_gap_longer_than_the_replay_is_a_reset(portal: Portal) -> None:
+async def test_rule_19_gap_longer_than_the_replay_is_a_reset(portal: Portal) -> None:
     admin = await portal.admin()
     start = await keep(portal, news("cli_x"))
     await keep(portal, *(news("cli_x") for _ in range(live.REPLAY_LIMIT + 1)))

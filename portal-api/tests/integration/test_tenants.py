@@ -38,9 +38,50 @@ FOREIGN = {
     "DELETE /bff/v1/assignments/asg_x?version=1": 403,
     "GET /bff/v1/clients/{client}/credentials": 403,
     "POST /bff/v1/clients/{client}/credentials": 403,
+    "PATCH /bff/v1/credentials/{credential}": 403,
     "DELETE /bff/v1/credentials/{credential}": 403,
+    "GET /bff/v1/ip-rules?client_id={client}": 403,
+    "POST /bff/v1/ip-rules": 403,
+    "PATCH /bff/v1/ip-rules/ipr_x": 403,
+    "DELETE /bff/v1/ip-rules/ipr_x?version=1": 403,
     "GET /bff/v1/clients/{client}/endpoints": 403,
     "POST /bff/v1/clients/{client}/endpoints": 403,
+    "POST /bff/v1/payments/{payment}/enquire": 403,
+    "POST /bff/v1/payments/{payment}/resolutions": 403,
+    "GET /bff/v1/resolutions?payment_id={payment}": 403,
+    "POST /bff/v1/resolutions/rsl_x/approve": 403,
+    "POST /bff/v1/resolutions/rsl_x/reject": 403,
+    "GET /bff/v1/providers": 403,
+    "GET /bff/v1/routing-rules": 403,
+    "POST /bff/v1/routing-rules": 403,
+    "PUT /bff/v1/routing-rules/rtr_x": 403,
+    "DELETE /bff/v1/routing-rules/rtr_x?version=1": 403,
+    "GET /bff/v1/provider-credentials": 403,
+    "PUT /bff/v1/clients/{client}/provider-credentials/{mode}/{connector}": 403,
+    "DELETE /bff/v1/clients/{client}/provider-credentials/{mode}/{connector}": 403,
+    "POST /bff/v1/payments/{payment}/review": 403,
+    "GET /bff/v1/risk/decisions?payment_id={payment}": 403,
+    "GET /bff/v1/risk/rules?client_id={client}": 403,
+    "POST /bff/v1/risk/rules": 403,
+    "PUT /bff/v1/risk/rules/rsk_x": 403,
+    "DELETE /bff/v1/risk/rules/rsk_x?version=1": 403,
+    "GET /bff/v1/risk/lists?client_id={client}": 403,
+    "POST /bff/v1/risk/lists": 403,
+    "DELETE /bff/v1/risk/lists/rle_x": 403,
+    "GET /bff/v1/risk/thresholds": 403,
+    "PUT /bff/v1/risk/thresholds/{mode}?client_id={client}": 403,
+    "GET /bff/v1/functions?client_id={client}": 403,
+    "GET /bff/v1/functions/{function}/versions": 403,
+    "POST /bff/v1/functions/{function}/versions": 403,
+    "GET /bff/v1/functions/{function}/versions/{number}": 403,
+    "PATCH /bff/v1/functions/{function}/versions/{number}": 403,
+    "POST /bff/v1/functions/{function}/versions/{number}/dry-run": 403,
+    "POST /bff/v1/functions/{function}/versions/{number}/replay": 403,
+    "POST /bff/v1/functions/{function}/versions/{number}/promote": 403,
+    "POST /bff/v1/functions/{function}/versions/{number}/tested": 403,
+    "POST /bff/v1/functions/{function}/versions/{number}/live": 403,
+    "POST /bff/v1/functions/{function}/roll-back": 403,
+    "PUT /bff/v1/function-mappings/{app}/{connector}/{service}/{route}/marks": 403,
 }
 # Nothing of another tenant can be named there; their own tests say what they show.
 OWN_ONLY = {
@@ -60,13 +101,32 @@ BODIES = {
     "POST /bff/v1/assignments": {"client_id": "{client}", "service_id": "svc_x"},
     "PATCH /bff/v1/assignments/asg_x": {"active": False, "version": 1},
     "POST /bff/v1/clients/{client}/credentials": {"mode": "live", "kind": "api_key"},
+    "PATCH /bff/v1/credentials/{credential}": {"rate_per_minute": 1, "version": 1},
+    "POST /bff/v1/ip-rules": {"kind": "deny", "cidr": "203.0.113.9", "client_id": "{client}"},
+    "PATCH /bff/v1/ip-rules/ipr_x": {"active": False, "version": 1},
     "POST /bff/v1/clients/{client}/endpoints": {"mode": "live", "url": "https://x.example"},
+    "POST /bff/v1/payments/{payment}/resolutions": {
+        "outcome": "failed", "evidence": "the statement", "version": 2,
+    },
+    "POST /bff/v1/routing-rules": {"mode": "test", "rule": {}},
+    "PUT /bff/v1/routing-rules/rtr_x": {"mode": "test", "rule": {}},
+    "PUT /bff/v1/clients/{client}/provider-credentials/{mode}/{connector}": {"parts": {"a": "b"}},
+    "POST /bff/v1/payments/{payment}/review": {
+        "decision": "release", "note": "mine", "version": 2,
+    },
+    "POST /bff/v1/risk/rules": {"client_id": "{client}", "mode": "test", "rule": {}},
+    "PUT /bff/v1/risk/rules/rsk_x": {"client_id": "{client}", "mode": "test", "rule": {}},
+    "POST /bff/v1/risk/lists": {
+        "client_id": "{client}", "mode": "test", "list": "allow", "kind": "ip",
+        "value": "10.0.0.1", "reason": "mine",
+    },
+    "PUT /bff/v1/risk/thresholds/{mode}?client_id={client}": {"hold_at": 1, "refuse_at": 2},
 }  # fmt: skip
 
 
 def shape(route: str) -> str:
     """A route's method and path without the names of what it is about."""
-    return re.sub(r"\{\w+\}|(svc|asg)_x", "{}", route.partition("?")[0])
+    return re.sub(r"\{\w+\}|(svc|asg|ipr|rsl|rtr|rsk|rle)_x", "{}", route.partition("?")[0])
 
 
 def test_every_route_of_the_browsers_is_asked_for_anothers_things(portal: Portal) -> None:
@@ -92,6 +152,8 @@ async def two_tenants(portal: Portal) -> tuple[Browser, dict[str, str]]:
     credential = made.json()["credential_id"]
     return browser, {
         "client": client, "company": company, "credential": credential, "payment": payment,
+        "mode": "test", "connector": "mtn", "function": "app_mtn_payment", "number": "1",
+        "app": "app", "service": "collection", "route": "payment",
     }  # fmt: skip
 
 

@@ -4,11 +4,13 @@ import os
 import sys
 
 from fastapi import FastAPI
+from mospay_shared.chassis.directory import DirectoryReplica
 from mospay_shared.chassis.main import migrations_beside, placeholder_environment
 from mospay_shared.chassis.service import Service
 
 from mospay_reporter import handlers, routes, workers
 from mospay_reporter.settings import ReporterSettings
+from mospay_reporter.usecases import reading
 
 
 def create_service(settings: ReporterSettings) -> Service:
@@ -19,6 +21,11 @@ def create_service(settings: ReporterSettings) -> Service:
             linger_seconds=settings.batch_linger_seconds, limit=settings.batch_limit
         )
     )
+    # where a client's days begin, and the currency of its dashboard
+    replica = DirectoryReplica("reporter", ("client", "company"), service.database, service.relay)
+    service.subscribe(replica.subscription())
+    service.work(*replica.workers())
+    service.trace_sources.append(reading.refund_hops)
     service.work(
         *workers.workers(service.database, call_retention_days=settings.call_retention_days)
     )

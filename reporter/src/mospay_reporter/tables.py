@@ -7,6 +7,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     MetaData,
+    Numeric,
     Table,
     Text,
 )
@@ -38,4 +39,7 @@ payment_facts = Table(
     Column("metadata", JSONB),
     Column("fee_minor", BigInteger),
     Column("net_minor", BigInteger),
+    Column("refunded_minor", Numeric),
+    Column("refunds_open_minor", Numeric),
+    Column("retry_of", Text),
 )

@@ -40,7 +40,10 @@ async def get(service: Service, infrastructure: Cluster) -> AsyncIterator[Get]:
 
     Without a tenant the token is the operator's. Query parameters go in `params`.
     """
-    signer = TokenSigner("portal-api", infrastructure.keys["portal_signing"])
+    signers = {
+        "portal-api": TokenSigner("portal-api", infrastructure.keys["portal_signing"]),
+        "gateway": TokenSigner("gateway", infrastructure.keys["gateway_signing"]),
+    }
     transport = httpx.ASGITransport(app=service.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://reporter") as client:
 
@@ -51,8 +54,11 @@ async def get(service: Service, infrastructure: Cluster) -> AsyncIterator[Get]:
             scope: str = "payments:read reports:read trace:read",
             client_id: str | None = None,
             mode: str | None = None,
+            by: str = "portal-api",
         ) -> httpx.Response:
-            token = signer.token("reporter", scope, client_id=client_id, mode=mode, actor="usr_1")
+            token = signers[by].token(
+                "reporter", scope, client_id=client_id, mode=mode, actor="usr_1"
+            )
             return await client.get(
                 f"/internal/v1{path}",
                 params=params,

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from mospay_dev.services import ROOT
 from mospay_reporter.app import create_service
+from mospay_reporter.handlers import PAYMENT_TYPES
 from mospay_reporter.settings import ReporterSettings
 from mospay_reporter.usecases import recording
 from mospay_shared.chassis.broker import EVENTS
@@ -106,6 +107,11 @@ async def test_entry_before_its_payment_shows_nowhere_until_the_payment_comes(
     await assert_rollups_are_true(service, done.client_id)
 
 
+def test_risk_decisions_are_no_news_of_a_payments_state() -> None:
+    assert "payment.risk_assessed.v1" not in PAYMENT_TYPES
+    assert {"payment.accepted.v1", "payment.expired.v1"} <= set(PAYMENT_TYPES)
+
+
 async def test_second_capture_is_neither_fee_nor_income(service: Service) -> None:
     done = payment(status="succeeded", version=2)
     second = entry(done, 0, kind="second_capture")
@@ -146,7 +152,6 @@ async def test_unknown_fields_are_ignored(service: Service) -> None:
         {"amount_minor": -1},
         {"amount_minor": "ten"},
         {"currency": "rwf"},
-        {"status": "paid_twice"},
         {"accepted_at": "yesterday"},
         {"accepted_at": "2026-11-21T08:00:00"},
         {"version": 2**70},
@@ -165,6 +170,19 @@ async def test_malformed_event_is_dead_with_its_reason_and_its_pack_goes_on(
     row = await inbox(service, event["id"])
     assert row["state"] == "dead" and row["reason"]
     assert await facts(service, bad.client_id) == []
+    assert len(await facts(service, good.client_id)) == 1
+
+
+async def test_status_from_a_later_version_is_ignored_and_its_pack_goes_on(
+    service: Service,
+) -> None:
+    good, newer = payment(), payment()
+    event = orjson.loads(encoded(newer))
+    event["data"]["status"] = "paid_twice"
+    await tell_raw(service, queue_of(service, good), [orjson.dumps(event), encoded(good)])
+    row = await inbox(service, event["id"])
+    assert row["state"] == "done" and row["reason"]
+    assert await facts(service, newer.client_id) == []
     assert len(await facts(service, good.client_id)) == 1
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import aio_pika
@@ -250,7 +251,9 @@ async def test_dead_message_is_redriven_under_its_own_id(stage: Stage) -> None:
         await until(done)
 
 
-async def test_request_role_sees_one_tenant_and_no_setting_sees_nothing(stage: Stage) -> None:
+async def test_rule_22_request_role_sees_one_tenant_and_no_setting_sees_nothing(
+    stage: Stage,
+) -> None:
     service = stage.service()
     async with running(service):
         async with service.database.transaction() as tx:
@@ -283,3 +286,132 @@ async def test_stop_at_any_moment_of_the_start_does_not_hang(stage: Stage) -> No
         async with asyncio.timeout(10):
             async with service.app.router.lifespan_context(service.app):
                 await asyncio.sleep(moment * 0.004)
+
+
+@pytest.mark.parametrize(("ignores", "state"), [(True, "done"), (False, "dead")])
+async def test_rule_16_an_unknown_enum_value_is_ignored_or_parked_as_the_queue_says(
+    stage: Stage, ignores: bool, state: str
+) -> None:
+    seen: list[str] = []
+    service = build(stage, f"chassis.enum_{state}", seen.append)
+    service.subscriptions[0] = replace(service.subscriptions[0], ignore_unknown=ignores)
+    await service.broker.declare([s.queue for s in service.subscriptions])
+    event = outgoing("payment.succeeded.v1", "pay_1", payment_event(), source="test")
+    body = orjson.loads(event.body)
+    body["data"]["status"] = "teleported"
+    async with running(service):
+        await send(stage, orjson.dumps([body]))
+
+        async def kept() -> Any:
+            return await inbox_row(service, event.id)
+
+        row = await until(kept)
+        assert row["state"] == state and "status" in row["reason"]
+        assert not seen
+
+
+async def test_rule_24_what_the_broker_gave_up_is_found_among_the_dead_of_the_inbox(
+    stage: Stage,
+) -> None:
+    service = build(stage, "chassis.given_up")
+    await service.broker.declare([s.queue for s in service.subscriptions])
+    event = outgoing("payment.succeeded.v1", "pay_1", payment_event(), source="test")
+    connection = await aio_pika.connect(stage.settings.broker_url.get_secret_value())
+    async with connection, connection.channel() as channel:
+        await channel.set_qos(prefetch_count=1)
+        queue = await channel.get_queue("chassis.given_up")
+        await send(stage, b"[" + event.body + b"]")
+        for _ in range(50):  # a consumer that crashes over it until the delivery limit
+            message = await queue.get(fail=False, timeout=5)
+            if message is None:
+                break
+            await message.nack(requeue=True)
+    async with running(service):
+
+        async def buried() -> Any:
+            return await inbox_row(service, event.id)
+
+        row = await until(buried)
+        assert (row["state"], row["queue"]) == ("dead", "chassis.given_up")
+        assert "given up by the broker" in row["reason"]
+        assert await effects(service, "pay_1") == 0
+
+
+async def test_service_whose_background_loop_ended_is_neither_healthy_nor_ready(
+    stage: Stage,
+) -> None:
+    service = build(stage, "chassis.broken")
+    await service.broker.declare([s.queue for s in service.subscriptions])
+
+    async def ends() -> int:
+        raise SystemError
+
+    async with running(service) as client:
+
+        async def ready() -> bool:
+            return (await client.get("/readyz")).status_code == 200
+
+        await until(ready)
+        ended = asyncio.create_task(ends())
+        ended.add_done_callback(service._ended)  # type: ignore[arg-type]
+        await asyncio.wait([ended])
+
+        async def noticed() -> bool:
+            answers = [await client.get(path) for path in ("/readyz", "/healthz")]
+            return [a.status_code for a in answers] == [503, 503]
+
+        await until(noticed)
+
+
+async def test_relay_goes_on_after_an_error_nobody_expected(stage: Stage) -> None:
+    """A StopAsyncIteration of the broker's library once ended it, and with it all news."""
+    service = build(stage, "chassis.surprised")
+    await service.broker.declare([s.queue for s in service.subscriptions])
+    connect, surprises = service.broker.publish_channel, iter([StopAsyncIteration(), KeyError()])
+
+    async def surprised() -> Any:
+        for surprise in surprises:
+            raise surprise
+        return await connect()
+
+    service.broker.publish_channel = surprised  # type: ignore[method-assign]
+    body = payment_event()
+    async with running(service):
+        async with service.database.transaction() as tx:
+            event = outgoing("payment.succeeded.v1", body.payment_id, body, source="test")
+            await service.relay.enqueue(tx, [event])
+
+        async def arrived() -> bool:
+            return await effects(service, body.payment_id) == 1
+
+        await until(arrived)
+    assert next(surprises, None) is None
+
+
+async def test_event_that_no_queue_takes_is_dropped_in_the_end_and_a_command_never(
+    stage: Stage,
+) -> None:
+    """Loops have ends; who must not miss an event has declared its queue long before."""
+    service = build(stage, "chassis.unheard")
+    await service.broker.declare([s.queue for s in service.subscriptions])
+    body = payment_event()
+    sent = [
+        outgoing("payment.expired.v1", "pay_u1", body, source="test"),
+        outgoing("payments.nobody.v1", "pay_u2", body, source="test", command=True),
+        outgoing("payment.expired.v1", "pay_u3", body, source="test"),
+    ]
+    async with running(service):
+        async with service.database.transaction() as tx:
+            await service.relay.enqueue(tx, sent)
+            old = "update outbox set attempts = 15 where subject in ('pay_u1', 'pay_u2')"
+            await tx.run(old)
+
+        async def tried() -> bool:
+            async with service.database.transaction() as tx:
+                kept = "select subject, attempts from outbox where subject like 'pay_u_'"
+                rows = {row["subject"]: row["attempts"] for row in await tx.fetch(kept)}
+            return rows.keys() == {"pay_u2", "pay_u3"} and rows["pay_u2"] == 16
+
+        await until(tried)
+        async with service.database.transaction() as tx:
+            await tx.run("delete from outbox where subject like 'pay_u_'")

@@ -36,11 +36,15 @@ class Portal:
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """POST a body and return the answer's JSON."""
+        return self.change("POST", path, body)
+
+    def change(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Send a change and return the answer's JSON, None when it has none."""
         headers = {"X-CSRF-Token": self._csrf}
-        answer = self._http.post("/bff/v1" + path, json=body, headers=headers)
+        answer = self._http.request(method, "/bff/v1" + path, json=body, headers=headers)
         if answer.is_error:
-            raise StartFailed(f"POST {path}: {answer.status_code} {answer.text[:500]}")
-        return answer.json()
+            raise StartFailed(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
+        return answer.json() if answer.content else None
 
 
 def make_admin(stack: Stack, email: str) -> str:

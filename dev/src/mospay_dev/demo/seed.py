@@ -24,6 +24,7 @@ SERVICE = {
     "payer_window_seconds": 900,
     "provider_timeout_seconds": 3,
     "connector": {
+        "simulator": True,
         "authoritative_enquiry": True,
         "reference_dedupe": True,
         "callback_secret_env": "ROUTER_CALLBACK_SECRET_SIMULATOR",
@@ -89,7 +90,7 @@ def seed(
     portal = Portal(stack.url("portal-api"))
     portal.sign_in(ADMIN, password, "admin")
     say("making a simulator service, two merchants, their credentials and webhook endpoints")
-    urls = {"test": stack.url("simulator"), "live": stack.url("simulator")}
+    urls = {"test": stack.reach("simulator")}
     made = portal.post("/services", {**SERVICE, **(service or {}), "urls": urls})
     clients = [_merchant(stack, portal, made["id"], *names) for names in MERCHANTS]
     result = Seed(
@@ -118,7 +119,7 @@ def _merchant(stack: Stack, portal: Portal, service_id: str, name: str, slug: st
     key = portal.post(path, {"mode": "test", "kind": "api_key"})
     endpoint = portal.post(
         f"/clients/{client['id']}/endpoints",
-        {"mode": "test", "url": f"{stack.url('receiver')}/hooks/{slug}"},
+        {"mode": "test", "url": f"{stack.reach('receiver')}/hooks/{slug}"},
     )
     httpx.post(
         f"{stack.url('receiver')}/_secrets", json={"name": slug, "secret": endpoint["secret"]}

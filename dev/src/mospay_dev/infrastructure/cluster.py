@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -238,6 +239,16 @@ class Cluster:
         """Delete a virtual host and everything in it."""
         if not self._given["rabbitmq"]:
             self._control("delete_vhost", name)
+
+    def limit_queue(self, name: str, messages: int | None) -> None:
+        """Make a queue full from so many messages on (None: as it was), by a broker policy."""
+        policy = f"limit-{name}"
+        if messages is None:
+            self._control("clear_policy", policy)
+        else:
+            definition = f'{{"max-length": {messages}}}'
+            pattern = f"^{re.escape(name)}$"
+            self._control("set_policy", policy, pattern, definition, "--apply-to", "queues")
 
     def _control(self, *arguments: str) -> str:
         return (self._containers if self._docker else self._rabbit).control(*arguments)

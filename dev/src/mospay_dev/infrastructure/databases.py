@@ -18,6 +18,9 @@ do $$ begin
   if not exists (select from pg_roles where rolname = '{name}') then create role {name}; end if;
 end $$;
 alter role {name} {attributes};"""
+# Sources of functions are for those who keep them: a provider function reads no other client's.
+_SOURCE_READERS = "{0}_owner, {0}_worker"
+_HIDDEN_COLUMNS = ("prosrc", "probin", "prosqlbody", "proargdefaults")
 
 
 def database_url(server: str, database: str, user: str = "", password: str = "") -> str:
@@ -42,9 +45,31 @@ def role_statements(spec: ServiceSpec, keys: dict[str, str]) -> str:
     ]
     if spec.name == "payment-router":
         parts.append(_ROLES.format(name=f"{spec.database}_fx", attributes="nologin nosuperuser"))
+        parts.append(_ROLES.format(name=f"{spec.database}_run", attributes="nologin nosuperuser"))
         parts.append(login("fn", "function", "nobypassrls"))
         parts.append(f"grant {spec.database}_fx to {spec.database}_owner;")
+        parts.append(f"grant {spec.database}_run to {spec.database}_fx;")
     return "".join(parts)
+
+
+def function_schema_statements(spec: ServiceSpec) -> str:
+    """Return SQL, for a superuser inside the router's database, that makes schema fx.
+
+    It also takes the sources of functions out of everybody's sight but the keepers'.
+    """
+    name, readers = spec.database, _SOURCE_READERS.format(spec.database)
+    hidden = ", ".join(f"'{column}'" for column in _HIDDEN_COLUMNS)
+    teller = "pg_get_functiondef(oid), pg_get_function_sqlbody(oid)"
+    return (
+        f"create schema if not exists fx authorization {name}_fx;"
+        "revoke select on pg_proc, information_schema.routines from public;"
+        "do $$ begin execute (select 'grant select (' || string_agg(attname, ', ') "
+        "|| ') on pg_proc to public' from pg_attribute where attrelid = 'pg_proc'::regclass "
+        f"and attnum > 0 and attname not in ({hidden})); end $$;"
+        f"revoke execute on function {teller} from public;"
+        f"grant select on pg_proc to {readers};"
+        f"grant execute on function {teller} to {readers};"
+    )
 
 
 async def make_database(server: str, spec: ServiceSpec, keys: dict[str, str], name: str) -> bool:
@@ -71,8 +96,8 @@ async def make_database(server: str, spec: ServiceSpec, keys: dict[str, str], na
         )
         if spec.name == "payment-router":
             await inside.execute(
-                f"create schema if not exists fx authorization {spec.database}_fx;"
-                f'grant connect on database "{name}" to {spec.database}_fn;'
+                function_schema_statements(spec)
+                + f'grant connect on database "{name}" to {spec.database}_fn;'
             )
         # Last, so that an interrupted start finds out and does the rest.
         await inside.execute(f"comment on database \"{name}\" is '{_COMPLETE}'")

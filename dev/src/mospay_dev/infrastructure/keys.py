@@ -15,6 +15,7 @@ _KEYS = (
     "credential_pepper",
     "endpoint_secrets",
     "callback",
+    "risk",
 )
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mospay_shared.contracts import AssignmentV1, ClientV1, CredentialV1, ServiceV1
+from mospay_shared.contracts import AssignmentV1, ClientV1, CredentialV1, LimitsV1, ServiceV1
 
+from mospay_gateway.domain.daily import stricter
 from mospay_gateway.domain.errors import NotAllowed, NotAuthenticated
 from mospay_gateway.domain.fields import FieldRules, compile_rules
 
@@ -19,12 +20,17 @@ _DUMMY = "0" * 64  # compared against when nothing is known, so that both take t
 
 @dataclass(frozen=True, slots=True)
 class ClientApp:
-    """Who calls: a client, the App ID and mode its credential speaks for."""
+    """Who calls: a client, the App ID and mode its credential speaks for.
+
+    `lookup` is the credential's public part; `key_rate_per_minute` its own limit, if it has one.
+    """
 
     client: ClientV1
     app_id: str
     mode: str
     credential_id: str
+    lookup: str | None = None
+    key_rate_per_minute: int | None = None
 
     @property
     def client_id(self) -> str:
@@ -34,12 +40,18 @@ class ClientApp:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A service as one client has it; `directory_version` is the newest of what it rests on."""
+    """A service as one client has it; `directory_version` is the newest of what it rests on.
+
+    `limits` are the stricter ones of service and assignment, `answer_wait_seconds` the
+    assignment's where it says one, else the client's.
+    """
 
     service: ServiceV1
     rules: FieldRules
     active: bool
     directory_version: int
+    limits: LimitsV1
+    answer_wait_seconds: int
 
 
 class Catalogue:
@@ -162,7 +174,22 @@ class Catalogue:
             raise NotAuthenticated(_WRONG)
         if not client.active:
             raise NotAllowed("This client is not active", "client_inactive")
-        return ClientApp(client, credential.app_id, credential.mode, credential.credential_id)
+        return ClientApp(
+            client,
+            credential.app_id,
+            credential.mode,
+            credential.credential_id,
+            credential.lookup,
+            credential.rate_per_minute,
+        )
+
+    def owner(self, kind: str, lookup: str) -> tuple[str, str] | None:
+        """Return client and mode of the credential with a lookup, good or not; None for none."""
+        ids = self._by_lookup.get((kind, lookup))
+        if not ids:
+            return None
+        credential = self._credentials[min(ids)]
+        return credential.client_id, credential.mode
 
     def offers(
         self, client: ClientV1, name: str | None = None, microservice: str | None = None
@@ -177,9 +204,26 @@ class Catalogue:
                 continue
             held = [self._assignments[entity_id] for entity_id in assignments]
             versions = (client.version, service.version, *(a.version for a in held))
-            active = service.active and any(a.active for a in held)
-            found.append(Offer(service, rules, active, max(versions)))
+            used = [a for a in held if a.active] or held
+            waits = [a.answer_wait_seconds for a in used if a.answer_wait_seconds is not None]
+            found.append(
+                Offer(
+                    service,
+                    rules,
+                    active=service.active and any(a.active for a in held),
+                    directory_version=max(versions),
+                    limits=stricter([service.limits, *(a.limits for a in used)]),
+                    answer_wait_seconds=min(waits, default=client.answer_wait_seconds),
+                )
+            )
         return found
+
+    def answer_wait_seconds(
+        self, client: ClientV1, name: str | None, microservice: str | None
+    ) -> int:
+        """Return how long a request for a service is held when it does not say so itself."""
+        offers = self.offers(client, name, microservice) if name else []
+        return next((o.answer_wait_seconds for o in offers if o.active), client.answer_wait_seconds)
 
     def only_service_of(self, microservice: str) -> str | None:
         """Return the id of a microservice's service when it has just one."""

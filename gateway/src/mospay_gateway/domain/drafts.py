@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from mospay_shared.money import MAX_MINOR, MoneyError, format_minor, parse_minor
 
 from mospay_gateway.domain.catalogue import Catalogue, ClientApp, Offer
+from mospay_gateway.domain.daily import Daily, local_day
 from mospay_gateway.domain.errors import Fault, InvalidRequest
 from mospay_gateway.domain.fields import is_phone, named
 from mospay_gateway.domain.payments import Payment
@@ -58,6 +59,17 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request came from. `device` is used where the request has no f009."""
+
+    request_id: str
+    received_at: dt.datetime
+    ip: str | None = None
+    device: str | None = None
+    retry_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A valid request: what a payment is made from."""
 
@@ -74,13 +86,7 @@ class Draft:
     metadata: dict[str, str]
 
     def payment(
-        self,
-        payment_id: str,
-        *,
-        accepted_via: str,
-        request_id: str,
-        received_at: dt.datetime,
-        accepted_at: dt.datetime,
+        self, payment_id: str, origin: Origin, accepted_via: str, accepted_at: dt.datetime
     ) -> Payment:
         """Make the payment; what it was accepted with is pinned on it."""
         service = self.offer.service
@@ -104,11 +110,28 @@ class Draft:
             product_name=self.product_name,
             directory_version=self.offer.directory_version,
             accepted_via=accepted_via,
-            request_id=request_id,
-            received_at=received_at,
+            request_id=origin.request_id,
+            received_at=origin.received_at,
             accepted_at=accepted_at,
             send_before=accepted_at + window,
+            retry_of=origin.retry_of,
+            ip=origin.ip,
+            device=self.fields.get("f009") or origin.device,
+            masked=sorted(self.offer.rules.masked & self.fields.keys()),
         )
+
+    @property
+    def own_fields(self) -> dict[str, str]:
+        """The fields the service defines beyond f010, by which payments can be found."""
+        return {code: value for code, value in self.fields.items() if code not in BASE_CODES}
+
+    def daily(self, accepted_at: dt.datetime, phone_hash: bytes | None) -> Daily | None:
+        """Return what the payment has to fit in today; None where no daily limit is set."""
+        limits = self.offer.limits
+        if limits.daily_minor is None and limits.daily_phone_minor is None:
+            return None
+        day = local_day(accepted_at, self.caller.client.time_zone)
+        return Daily(day, limits.daily_minor, limits.daily_phone_minor, phone_hash)
 
 
 def text_faults(code: str, value: str) -> list[tuple[str, str]]:
@@ -219,7 +242,7 @@ def _amount(entry: Entry, offer: Offer) -> int | None:
         except MoneyError as error:
             entry.fault("f004", error.code, str(error))
             return None
-    limits = service.limits
+    limits = offer.limits
     least = max(1, limits.min_minor or 0)
     most = MAX_MINOR if limits.max_minor is None else limits.max_minor
     if not least <= amount <= most:

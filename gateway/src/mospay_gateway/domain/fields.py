@@ -38,6 +38,12 @@ def mask_phone(text: str | None) -> str | None:
     return None if text is None else "*" * max(0, len(text) - 3) + text[-3:]
 
 
+def mask_text(text: str) -> str:
+    """Return a value of which the last three characters can be read, if it is longer than six."""
+    shown = text[-3:] if len(text) > 6 else ""
+    return "*" * (len(text) - len(shown)) + shown
+
+
 @dataclass(frozen=True, slots=True)
 class _Rule:
     definition: FieldDefinitionV1
@@ -61,6 +67,17 @@ class FieldRules:
         """Say whether a client-defined field is a secret."""
         rule = self.by_code.get(code)
         return rule is not None and rule.definition.type == "secret"
+
+    @property
+    def masked(self) -> frozenset[str]:
+        """The codes whose values are never shown whole."""
+        rules = self.by_code.items()
+        return frozenset(c for c, r in rules if r.definition.mask or r.definition.type == "phone")
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The codes that are sealed at once and erased at the end."""
+        return frozenset(c for c, r in self.by_code.items() if r.definition.type == "secret")
 
     def faults(self, code: str, value: str) -> Iterator[tuple[str, str]]:
         """Yield (code, message) of every fault a present value has against its definition."""

@@ -8,6 +8,8 @@ import orjson
 from mospay_gateway.domain.errors import InvalidKey
 
 KEY_LIMIT = 255  # characters
+# The same in the document: printable ASCII without spaces around it, and not the empty quotes.
+KEY_PATTERN = r"^([!-~]|[!#-~][!-~]|[!-~][!#-~]|[!-~][ -~]{1,253}[!-~])$"
 
 
 def read_key(header: str | None) -> str:
@@ -29,10 +31,15 @@ class Fingerprints:
     def __init__(self, pepper: bytes) -> None:
         self._body = hmac.digest(pepper, b"mospay/fingerprint/v1", "sha256")
         self._reference = hmac.digest(pepper, b"mospay/reference/v1", "sha256")
+        self._phone = hmac.digest(pepper, b"mospay/phone/v1", "sha256")
 
     def of_body(self, body: dict[str, Any]) -> bytes:
         """Return the fingerprint of a parsed body; the caller leaves f007 and f008 out."""
         return hmac.digest(self._body, orjson.dumps(body, option=orjson.OPT_SORT_KEYS), "sha256")
+
+    def of_phone(self, phone: str) -> bytes:
+        """Return the hash under which one number's payments of a day are counted."""
+        return hmac.digest(self._phone, phone.encode(), "sha256")
 
     def of_reference(self, app_id: str, mode: str, reference: str) -> bytes:
         """Return the hash under which (app_id, mode, f010) is unique for ever."""

@@ -1,6 +1,7 @@
 """What a payment is to the gateway, and how it looks on the wire."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,17 +14,23 @@ from mospay_shared.contracts import (
 )
 from mospay_shared.money import format_minor
 
-from mospay_gateway.domain.fields import mask_phone
+from mospay_gateway.domain.fields import mask_phone, mask_text
 
 # A wait is over: the end, or something only people can move on.
 WAIT_OVER = FINAL_STATUSES | {PaymentStatus.CONFLICTED, PaymentStatus.HELD}
+# Ended without money: what it had reserved of a daily limit is free again, and it may be retried.
+NOT_PAID = FINAL_STATUSES - {PaymentStatus.SUCCEEDED}
+_NAMED = frozenset({"f000", "f001", "f002", "f003", "f004", "f005", "f010"})  # members of their own
 
 
 @dataclass(frozen=True, slots=True)
 class Payment:
     """An accepted payment as the gateway knows it; `version` 0 means no news from the router yet.
 
-    `fields` are f000…f010 and client-defined ones without secrets. Times are aware UTC.
+    `fields` are f000…f010 and client-defined ones without secrets; `masked` are the codes whose
+    values are never shown whole. `ip` and `device` are for the router's risk rules and null once
+    the payment has ended. `refunds_open_minor` is asked for and not decided yet. Times are aware
+    UTC.
     """
 
     id: str
@@ -48,6 +55,10 @@ class Payment:
     received_at: dt.datetime
     accepted_at: dt.datetime
     send_before: dt.datetime
+    retry_of: str | None = None
+    ip: str | None = None
+    device: str | None = None
+    masked: Sequence[str] = ()
     status: PaymentStatus = PaymentStatus.PROCESSING
     version: int = 0
     provider_reference: str | None = None
@@ -55,6 +66,9 @@ class Payment:
     reason_message: str | None = None
     late: bool = False
     updated_at: dt.datetime | None = None
+    cancel_requested_at: dt.datetime | None = None
+    refunded_minor: int = 0
+    refunds_open_minor: int = 0
 
     @property
     def final(self) -> bool:
@@ -70,6 +84,19 @@ class Payment:
     def phone(self) -> str | None:
         """The payer's number."""
         return self.fields.get("f005")
+
+    @property
+    def refundable_minor(self) -> int:
+        """What may still be given back, as far as is known here; the router decides."""
+        return max(0, self.amount_minor - self.refunded_minor - self.refunds_open_minor)
+
+    def shown_fields(self) -> dict[str, str]:
+        """Return the fields that are no members of their own: masked where the service says so."""
+        return {
+            code: mask_text(value) if code in self.masked else value
+            for code, value in sorted(self.fields.items())
+            if code not in _NAMED
+        }
 
     def view(self) -> dict[str, Any]:
         """Return the payment object of the API; the phone is masked."""
@@ -90,11 +117,16 @@ class Payment:
             "customer_id": self.customer_id,
             "product_id": self.product_id,
             "product_name": self.product_name,
+            "fields": self.shown_fields(),
             "metadata": self.metadata,
             "provider_reference": self.provider_reference,
             "reason_code": self.reason_code,
             "reason_message": self.reason_message,
             "late": self.late,
+            "retry_of": self.retry_of,
+            "refunded_minor": self.refunded_minor,
+            "refunds_open_minor": self.refunds_open_minor,
+            "cancel_requested_at": self.cancel_requested_at,
             "accepted_at": self.accepted_at,
             "updated_at": self.updated_at or self.accepted_at,
         }
@@ -121,6 +153,9 @@ class Payment:
             product_id=self.product_id,
             product_name=self.product_name,
             metadata=self.metadata,
+            ip=self.ip,
+            device=self.device,
+            retry_of=self.retry_of,
             accepted_at=self.accepted_at,
             send_before=self.send_before,
         )
@@ -146,6 +181,7 @@ class Payment:
             product_id=self.product_id,
             product_name=self.product_name,
             metadata=self.metadata,
+            retry_of=self.retry_of,
             accepted_at=self.accepted_at,
             occurred_at=self.accepted_at,
         )
@@ -190,6 +226,10 @@ class News:
     def key(self) -> tuple[str, str, str]:
         """Payment, tenant and mode."""
         return self.payment_id, self.client_id, self.mode
+
+
+class NeverSeen:
+    """The router's word that it has no such payment."""
 
 
 # HTTP-like word, type and sentence of the field API for each state. A payment that did not succeed

@@ -2,7 +2,16 @@
 
 from fastapi import FastAPI
 
-from mospay_gateway.routes import callbacks, field_api, payments, tokens
+from mospay_gateway.routes import (
+    callbacks,
+    changes,
+    dashboard,
+    events,
+    field_api,
+    payments,
+    refunds,
+    tokens,
+)
 from mospay_gateway.routes.parts import Parts
 
 
@@ -15,6 +24,10 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
     routes = app.router
     before = list(routes.routes)
     payments.add_routes(routes, parts)
+    changes.add_routes(routes, parts)
+    refunds.add_routes(routes, parts)
+    events.add_routes(routes, parts)
+    dashboard.add_routes(routes, parts)
     field_api.add_routes(routes, parts)
     tokens.add_routes(routes, parts)
     callbacks.add_routes(routes, parts)

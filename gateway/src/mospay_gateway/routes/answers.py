@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -15,14 +16,18 @@ from mospay_shared.chassis.problems import (
     problem_response,
 )
 from mospay_shared.ids import new_id
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from mospay_gateway.domain import errors
 from mospay_gateway.domain.errors import GatewayError, InvalidRequest
 
+log = structlog.get_logger()
 FIELD_API = "/api/v1/"
 _STATUSES: dict[type[GatewayError], int] = {
     errors.NotAuthenticated: 401,
     errors.NotAllowed: 403,
+    errors.AddressRefused: 403,
     errors.NotFound: 404,
     errors.InvalidKey: 400,
     errors.NotJson: 400,
@@ -30,10 +35,13 @@ _STATUSES: dict[type[GatewayError], int] = {
     errors.KeyReused: 422,
     errors.ReferenceReused: 422,
     errors.StillOpen: 409,
+    errors.AlreadyFinal: 409,
+    errors.NotRetryable: 422,
+    errors.NotRefundable: 422,
+    errors.TooMany: 429,
 }
 _HEADERS = {
     401: {"WWW-Authenticate": 'Basic realm="mospay", Bearer realm="mospay"'},
-    409: {"Retry-After": "1"},
 }
 PROBLEM_DOCS: dict[int | str, dict[str, Any]] = {
     code: {
@@ -44,9 +52,11 @@ PROBLEM_DOCS: dict[int | str, dict[str, Any]] = {
     for code, words in (
         (400, "The body is not JSON, or a header is missing"),
         (401, "No credential, or one that is wrong, expired or revoked"),
+        (403, "The client is not active, or not heard from this address"),
         (404, "No such thing among yours"),
         (409, "The first request with this key is still being accepted"),
         (422, "Faults, each with its field"),
+        (429, "A rate limit is used up (Retry-After, RateLimit, RateLimit-Policy)"),
         (503, "Try again shortly (Retry-After)"),
     )
 }
@@ -64,13 +74,25 @@ def problem_of(error: GatewayError) -> Problem:
     """Return the problem an error of ours is told as."""
     status = next(s for kind, s in _STATUSES.items() if type(error) is kind)
     faults = error.faults[:50] if isinstance(error, InvalidRequest) else []
+    headers = _HEADERS.get(status)
+    if isinstance(error, errors.StillOpen):
+        headers = {"Retry-After": "1"}
+    if isinstance(error, errors.TooMany):
+        headers = {"Retry-After": str(error.retry_seconds)}
     return Problem(
         status,
         error.code,
         error.message,
-        errors=[FieldProblem(field=f.field[:100], code=f.code, message=f.message) for f in faults],
-        headers=_HEADERS.get(status),
+        errors=[
+            FieldProblem(field=_shown(f.field), code=f.code, message=f.message) for f in faults
+        ],
+        headers=headers,
     )
+
+
+def _shown(name: str) -> str:
+    """Return a member's name as it may be repeated: short, and without half characters."""
+    return name[:100].encode(errors="replace").decode()
 
 
 def answer_problem(request: Request, problem: Problem) -> Response:
@@ -112,6 +134,16 @@ def install_answers(app: FastAPI) -> None:
         title = "The request is not valid"
         return answer_problem(request, Problem(422, "invalid_request", title, errors=faults))
 
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(app, request))
+        problem = Problem(error.status_code, code, str(error.detail), headers=headers)
+        return answer_problem(request, problem)
+
+    app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(GatewayError, on_error)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_invalid)
@@ -119,7 +151,17 @@ def install_answers(app: FastAPI) -> None:
         app.add_exception_handler(kind, _database_down)
 
 
-async def _database_down(request: Request, _: Exception) -> Response:
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """Return every method a path has; the framework's own answer names one route's."""
+    found: set[str] = set()
+    for route in app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
+
+
+async def _database_down(request: Request, error: Exception) -> Response:
+    log.warning("database_away", reason=repr(error)[:200], path=request.url.path)
     title = "The gateway can't reach its database right now; send the same request again shortly"
     problem = Problem(503, "temporarily_unavailable", title, headers={"Retry-After": "2"})
     return answer_problem(request, problem)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from mospay_gateway.routes.answers import json_response
-from mospay_gateway.routes.parts import Parts, now
+from mospay_gateway.routes.parts import Parts, address_of, now
 from mospay_gateway.storage.callbacks import Callback
 from mospay_gateway.usecases.callbacks import keep_callback
 
@@ -65,7 +65,7 @@ def add_routes(routes: APIRouter, parts: Parts) -> None:
             path=request.url.path,
             headers=kept_headers(request),
             body=body,
-            ip=request.client.host if request.client else None,
+            ip=address_of(request),
             received_at=now(),
         )
         await keep_callback(parts.database, parts.relay, callback, request.state.request_id)

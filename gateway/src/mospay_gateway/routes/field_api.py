@@ -14,6 +14,7 @@ from mospay_gateway.domain.payments import field_view
 from mospay_gateway.routes.accepting import Incoming, accept
 from mospay_gateway.routes.answers import json_response
 from mospay_gateway.routes.parts import Parts, now, read_object, wait_seconds
+from mospay_gateway.usecases.operations import enquire
 from mospay_gateway.usecases.reading import read_by_reference
 
 TAGS: list[str | Enum] = ["field API"]
@@ -42,7 +43,6 @@ _FIELDS = {
         "f010": {"type": "string", "description": "your unique id of this payment, for ever"},
     },
     "additionalProperties": {"type": "string"},
-    "required": ["f000", "f001", "f002", "f003", "f004", "f010"],
     "examples": [_EXAMPLE],
 }
 
@@ -89,18 +89,21 @@ _DOCS: dict[int | str, dict[str, Any]] = {
     202: {"model": FieldAnswer, "description": "Accepted and still going on"},
     **{code: {"model": FieldError} for code in (400, 401, 403, 409, 422, 503)},
 }
-_BODY = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": _FIELDS}}},
-    "parameters": [
-        {
-            "name": "App-ID",
-            "in": "header",
-            "required": False,
-            "schema": {"type": "string"},
-            "description": "The App ID of the credentials",
-        }
-    ],
+_APP_ID = {
+    "name": "App-ID",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "The App ID of the credentials",
 }
+
+
+def _body(required: list[str]) -> dict[str, Any]:
+    schema = {**_FIELDS, "required": required}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "parameters": [_APP_ID],
+    }
 
 
 def read_entry(body: dict[str, Any], caller: ClientApp) -> Entry:
@@ -134,12 +137,16 @@ def add_routes(routes: APIRouter, parts: Parts) -> None:
 
 
 def _add_payment_routes(routes: APIRouter, parts: Parts) -> None:
+    def answer_wait(caller: ClientApp, fields: dict[str, str]) -> float:
+        name, microservice = fields.get("f001"), fields.get("f000")
+        return float(parts.catalogue.answer_wait_seconds(caller.client, name, microservice))
+
     @routes.post(
         "/api/v1/payment/process",
         tags=TAGS,
         responses=_DOCS,
         response_model=FieldAnswer,
-        openapi_extra=_BODY,
+        openapi_extra=_body(["f000", "f001", "f002", "f003", "f004", "f010"]),
     )
     async def process(request: Request) -> Response:
         """Pay, and wait for the result.
@@ -159,7 +166,7 @@ def _add_payment_routes(routes: APIRouter, parts: Parts) -> None:
             parts.fingerprints.of_body(source),
             received_at,
         )
-        seconds = wait_seconds(request, float(caller.client.answer_wait_seconds))
+        seconds = wait_seconds(request, answer_wait(caller, incoming.entry.values))
         payment, replayed = await accept(parts, request, incoming, seconds)
         headers = {"Idempotent-Replayed": "true"} if replayed else {}
         return json_response(field_view(payment), 200 if payment.final else 202, headers)
@@ -169,10 +176,14 @@ def _add_payment_routes(routes: APIRouter, parts: Parts) -> None:
         tags=TAGS,
         responses=_DOCS,
         response_model=FieldAnswer,
-        openapi_extra=_BODY,
+        openapi_extra=_body(["f010"]),
     )
     async def status(request: Request) -> Response:
-        """What became of the payment that f010 names; the other fields may be left out."""
+        """What became of the payment that f010 names; the other fields may be left out.
+
+        For one that has not ended the provider is asked (every 5 s at most), and the answer waits
+        for it as that of `process` does.
+        """
         caller = parts.identify(request)
         body = await read_object(request)
         entry = read_entry({"f000": "-", "f003": caller.app_id, **body}, caller)
@@ -185,6 +196,12 @@ def _add_payment_routes(routes: APIRouter, parts: Parts) -> None:
         payment = await read_by_reference(parts.database, caller, reference_hash)
         request.state.payment_id = payment.id
         payment = await parts.freshest(payment)
+        if not payment.final:
+            await enquire(
+                parts.database, parts.relay, payment, parts.enquire_every, request.state.request_id
+            )
+            seconds = wait_seconds(request, answer_wait(caller, payment.fields))
+            payment = await parts.waiters.wait(payment, seconds)
         return json_response(field_view(payment), 200 if payment.final else 202)
 
 
@@ -227,7 +244,8 @@ def _service(offer: Offer, caller: ClientApp) -> dict[str, Any]:
         "title": service.title,
         "currency": service.currency,
         "available": caller.mode in service.urls,
-        "limits": service.limits.model_dump(),
+        "limits": offer.limits.model_dump(),
+        "answer_wait_seconds": offer.answer_wait_seconds,
         "fields": [
             definition.model_dump(exclude_none=True)
             for definition in sorted(service.fields, key=lambda d: d.order)

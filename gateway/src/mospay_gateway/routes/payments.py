@@ -10,25 +10,44 @@ from mospay_shared.ids import is_id
 from mospay_shared.money import MAX_MINOR
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from mospay_gateway.domain.drafts import CODE, Entry
+from mospay_gateway.domain.drafts import BASE_CODES, CODE, Entry, text_faults
 from mospay_gateway.domain.errors import Fault, InvalidRequest, NotFound
-from mospay_gateway.domain.idempotency import read_key
+from mospay_gateway.domain.idempotency import KEY_PATTERN, read_key
 from mospay_gateway.domain.payments import Payment
+from mospay_gateway.domain.times import Instant
 from mospay_gateway.routes.accepting import Incoming, accept
 from mospay_gateway.routes.answers import PROBLEM_DOCS, json_response
-from mospay_gateway.routes.parts import Parts, now, read_object, wait_seconds
+from mospay_gateway.routes.parts import Parts, now, read_object, shape_faults, wait_seconds
 from mospay_gateway.storage.payments import Filter
 from mospay_gateway.usecases.reading import list_payments, read_payment
 
 TAGS: list[str | Enum] = ["payments"]
 OPERATION = "POST /v1/payments"
-_NAMES = {
+FIELD_FILTERS = 5  # in one list: each is an index probe
+NAMES = {
     "f000": "microservice", "f001": "service", "f002": "route", "f004": "amount_minor",
     "f005": "phone", "f010": "reference", "*": "fields.{}",
 }  # fmt: skip
-_INSTEAD = {"f003": "the credentials' App ID", **{c: n for c, n in _NAMES.items() if c != "*"}}
+_INSTEAD = {"f003": "the credentials' App ID", **{c: n for c, n in NAMES.items() if c != "*"}}
 Text = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}$")]
+
+
+def header_parameter(name: str, description: str, *, required: bool = False) -> dict[str, Any]:
+    """Describe a request header for the document."""
+    schema: dict[str, Any] = {"type": "string", "maxLength": 255}
+    if name == "Idempotency-Key":
+        schema |= {"minLength": 1, "pattern": KEY_PATTERN}
+    return {
+        "name": name, "in": "header", "required": required, "description": description,
+        "schema": schema,
+    }  # fmt: skip
+
+
+def json_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+    """Describe a request body for the document; it is read by hand, all faults at once."""
+    schema = model.model_json_schema()
+    return {"required": required, "content": {"application/json": {"schema": schema}}}
 
 
 class CreatePayment(BaseModel):
@@ -96,11 +115,18 @@ class PaymentObject(BaseModel):
     customer_id: str | None
     product_id: str | None
     product_name: str | None
+    fields: dict[str, str] = Field(
+        description="f006, f009 and those the service defines; secrets never, masked ones masked"
+    )
     metadata: dict[str, str]
     provider_reference: str | None
     reason_code: str | None
     reason_message: str | None
-    late: bool
+    late: bool = Field(description="Succeeded after it had failed or expired")
+    retry_of: str | None = Field(description="The payment this one is a retry of")
+    refunded_minor: int = Field(description="Given back with proof")
+    refunds_open_minor: int = Field(description="Asked to be given back and not decided yet")
+    cancel_requested_at: AwareDatetime | None
     accepted_at: AwareDatetime
     updated_at: AwareDatetime
 
@@ -115,36 +141,29 @@ class PaymentPage(BaseModel):
 class ListQuery(BaseModel):
     """What a list is narrowed to."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")  # `field.f011=…`; anything else is refused below
     status: str | None = Field(None, max_length=200, examples=["succeeded,failed"])
     service: Name | None = None
     reference: Text | None = None
-    since: AwareDatetime | None = Field(None, alias="from", description="accepted at or after")
-    until: AwareDatetime | None = Field(None, alias="to", description="accepted before")
+    since: Instant | None = Field(None, alias="from", description="accepted at or after")
+    until: Instant | None = Field(None, alias="to", description="accepted before")
     limit: int = Field(50, ge=1, le=200)
     cursor: str | None = Field(None, max_length=60)
 
 
 def read_entry(body: dict[str, Any]) -> Entry:
     """Read the shape of a body; its faults are in the entry, and what is sound can be read on."""
-    entry = Entry(values={}, names=_NAMES)
+    entry = Entry(values={}, names=NAMES)
     wrong: set[str] = set()
     try:
         sound = CreatePayment.model_validate(body)
     except ValidationError as error:
-        for fault in error.errors(include_url=False, include_input=False, include_context=False):
-            path = [str(part) for part in fault["loc"]]
-            wrong.add(path[0])
-            missing = fault["type"] == "missing"
-            code = "required" if missing else fault["type"]
-            words = "is required" if missing else fault["msg"]
-            if code == "extra_forbidden":
-                words = "is not a field of this request"
-            entry.faults.append(Fault(".".join(path), code, words))
+        entry.faults.extend(shape_faults(error))
+        wrong = {str(fault["loc"][0]) for fault in error.errors(include_input=False)}
         rest = {k: v for k, v in body.items() if k not in wrong and k in CreatePayment.model_fields}
         sound = CreatePayment.model_construct(**rest)
     given = sound.__dict__
-    for code, name in _NAMES.items():
+    for code, name in NAMES.items():
         value = given.get(name)
         if isinstance(value, str) and code != "*":
             entry.values[code] = value
@@ -194,13 +213,12 @@ def add_routes(routes: APIRouter, parts: Parts) -> None:
         },
         openapi_extra={
             "parameters": [
-                _header("Idempotency-Key", "A fresh one for every new payment", required=True),
-                _header("Prefer", "`wait=n`: hold the request up to n seconds (≤ 120)"),
+                header_parameter(
+                    "Idempotency-Key", "A fresh one for every new payment", required=True
+                ),
+                header_parameter("Prefer", "`wait=n`: hold the request up to n seconds (≤ 120)"),
             ],
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": CreatePayment.model_json_schema()}},
-            },
+            "requestBody": json_body(CreatePayment),
         },
     )
     async def create_payment(request: Request) -> Response:
@@ -247,6 +265,7 @@ def add_routes(routes: APIRouter, parts: Parts) -> None:
 
 
 def _filter(parts: Parts, app_id: str, mode: str, query: ListQuery) -> Filter:
+    fields = _field_filter(query.model_extra or {})
     statuses = query.status.split(",") if query.status else None
     known = {status.value for status in PaymentStatus}
     if statuses and not known.issuperset(statuses):
@@ -264,13 +283,29 @@ def _filter(parts: Parts, app_id: str, mode: str, query: ListQuery) -> Filter:
         since=query.since,
         until=query.until,
         reference_hash=reference_hash,
+        fields=fields or None,
         limit=query.limit,
     )
 
 
-def _header(name: str, description: str, *, required: bool = False) -> dict[str, Any]:
-    schema = {"type": "string", "maxLength": 255}
-    return {
-        "name": name, "in": "header", "required": required, "description": description,
-        "schema": schema,
-    }  # fmt: skip
+def _field_filter(given: dict[str, Any]) -> dict[str, str]:
+    """Read `field.f011=value`; every other parameter is a fault."""
+    fields: dict[str, str] = {}
+    faults: list[Fault] = []
+    for name, value in given.items():
+        code = name.removeprefix("field.")
+        if code == name:
+            message = "is not a parameter of this request"
+            faults.append(Fault(name[:100], "extra_forbidden", message))
+        elif not CODE.fullmatch(code) or code in BASE_CODES:
+            message = "must be field.f011 or another field the service defines"
+            faults.append(Fault(name[:100], "unknown_field", message))
+        elif not isinstance(value, str) or not value or text_faults(code, value):
+            message = "must be one value of 1 to 255 characters"
+            faults.append(Fault(name, "invalid_value", message))
+        else:
+            fields[code] = value
+    if faults or len(fields) > FIELD_FILTERS:
+        too_many = Fault("field", "too_many_fields", f"at most {FIELD_FILTERS} field filters")
+        raise InvalidRequest(faults or [too_many])
+    return fields

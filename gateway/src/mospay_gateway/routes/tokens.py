@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from mospay_gateway.domain.errors import NotAuthenticated
 from mospay_gateway.routes.answers import json_response
 from mospay_gateway.routes.field_api import FieldError
-from mospay_gateway.routes.parts import Parts
+from mospay_gateway.routes.parts import Parts, address_of
 
 TAGS: list[str | Enum] = ["authentication"]
 
@@ -38,20 +38,22 @@ def add_routes(routes: APIRouter, parts: Parts) -> None:
         "/api/v1/auth/token",
         tags=TAGS,
         response_model=TokenAnswer,
-        responses={401: {"model": FieldError}, 503: {"model": FieldError}},
+        responses={code: {"model": FieldError} for code in (401, 403, 429, 503)},
     )
     async def issue_token(
         request: Request, app_id: Annotated[str | None, Header(alias="App-ID")] = None
     ) -> Response:
         """Exchange Basic credentials and the App-ID header for a token."""
         parts.insist_on_directory()
-        kind, _, value = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "basic":
+        authorization = request.headers.get("authorization", "")
+        if authorization.partition(" ")[0].lower() != "basic":
             raise NotAuthenticated("Send Basic credentials: username:password in base64")
         if not app_id:
             raise NotAuthenticated("Send the App-ID header", "app_id_missing")
-        caller = parts.identity.by_basic(value, app_id)
-        request.state.client_id, request.state.mode = caller.client_id, caller.mode
+        caller = parts.gate.authenticate_password(
+            authorization, app_id, address_of(request), request.scope["path"]
+        )
+        parts.admit(request, caller)
         body = {
             "status": "200",
             "message": "Token issued",

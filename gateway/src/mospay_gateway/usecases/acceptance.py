@@ -13,7 +13,7 @@ from mospay_shared.contracts import outgoing
 from mospay_shared.ids import new_id
 
 from mospay_gateway.domain.catalogue import ClientApp
-from mospay_gateway.domain.drafts import Draft
+from mospay_gateway.domain.drafts import Draft, Origin
 from mospay_gateway.domain.errors import KeyReused, ReferenceReused, StillOpen
 from mospay_gateway.domain.payments import Payment
 from mospay_gateway.storage import acceptance as storage
@@ -57,21 +57,16 @@ class Acceptor:
         self,
         draft: Draft,
         *,
+        origin: Origin,
         operation: str,
         key: str | None,
         fingerprint: bytes,
         reference_hash: bytes,
-        request_id: str,
-        received_at: dt.datetime,
+        phone_hash: bytes | None,
     ) -> Submission:
         """Make a payment of a draft, seal its secrets, and write its two messages."""
-        payment = draft.payment(
-            new_id("pay"),
-            accepted_via=operation,
-            request_id=request_id,
-            received_at=received_at,
-            accepted_at=dt.datetime.now(dt.UTC),
-        )
+        accepted_at, request_id = dt.datetime.now(dt.UTC), origin.request_id
+        payment = draft.payment(new_id("pay"), origin, operation, accepted_at)
         secrets = self._sealer.seal(draft.secrets, payment.id) if draft.secrets else None
         traceparent = current_traceparent()
         command = outgoing(
@@ -92,14 +87,23 @@ class Acceptor:
             traceparent=traceparent,
         )
         return Submission(
-            payment, secrets, operation, key, fingerprint, reference_hash, (command, event)
+            payment,
+            draft.own_fields,
+            draft.daily(accepted_at, phone_hash),
+            secrets,
+            operation,
+            key,
+            fingerprint,
+            reference_hash,
+            (command, event),
         )
 
     async def submit(self, submission: Submission) -> bool:
         """Accept a payment; False says that an earlier request has its key or reference.
 
         Raises StillOpen while a request with the same key or reference is being accepted here,
-        and what the database raised (nothing was accepted, or the same key will find it).
+        OverDailyLimit where the amount does not fit in what is left of the client's day, and what
+        the database raised (nothing was accepted, or the same key will find it).
         """
         assert self._batcher is not None, "the acceptor is not open"
         payment = submission.payment
@@ -140,11 +144,14 @@ class Acceptor:
                     return error
         raise AssertionError("unreachable")
 
-    async def _together(self, submissions: Sequence[Submission]) -> list[bool]:
+    async def _together(self, submissions: Sequence[Submission]) -> list[bool | Exception]:
         async with self._database.transaction() as tx:
             accepted = await storage.accept(tx, submissions, self._check_after)
             tx.after_commit(self._relay.wake)
-        return [s.payment.id in accepted for s in submissions]
+        return [
+            False if s.payment.id not in accepted else accepted[s.payment.id] or True
+            for s in submissions
+        ]
 
 
 async def earlier_payment(

@@ -6,10 +6,15 @@ import datetime as dt
 import hashlib
 import hmac
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 from mospay_shared.chassis.settings import decode_key
 from mospay_shared.ids import new_id
 
@@ -20,34 +25,76 @@ ISSUER, AUDIENCE = "mospay-gateway", "mospay-api"
 _NEEDED = "Send X-API-Key, or Authorization with Basic or Bearer"
 
 
+@dataclass(frozen=True, slots=True)
+class _PublicKey:
+    """A key that verifies our tokens; `x` and the thumbprint `kid` as RFC 8037 and 7638 say."""
+
+    key: Ed25519PublicKey
+    x: str
+    kid: str
+
+
+def _public_key(key: Ed25519PublicKey) -> _PublicKey:
+    x = base64.urlsafe_b64encode(key.public_bytes_raw()).rstrip(b"=").decode()
+    # RFC 7638: the thumbprint over the required members, in order
+    digest = hashlib.sha256(f'{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}'.encode()).digest()
+    return _PublicKey(key, x, base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
+
+
+def offered_credential(api_key: str | None, authorization: str | None) -> tuple[str, str] | None:
+    """Return kind and lookup of the key or Basic credential a request offers, if it looks so."""
+    kind, _, value = (authorization or "").partition(" ")
+    value = value.strip()
+    key = api_key or (value if kind.lower() == "bearer" else "")
+    if key:
+        parts = key.split("_", 3)
+        return ("api_key", parts[2]) if len(parts) == 4 and parts[0] == "mp" else None
+    try:
+        username, colon, _ = base64.b64decode(value, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return None
+    return ("api_password", username) if colon and kind.lower() == "basic" else None
+
+
 class Identity:
-    """Authenticates client apps and issues their tokens (EdDSA)."""
+    """Authenticates client apps and issues their tokens (EdDSA).
+
+    Tokens are signed with `signing_key`; `previous_keys` verify those made before a rotation.
+    """
 
     def __init__(
-        self, catalogue: Catalogue, *, signing_key: str, pepper: bytes, token_seconds: int
+        self,
+        catalogue: Catalogue,
+        *,
+        signing_key: str,
+        previous_keys: Sequence[str] = (),
+        pepper: bytes,
+        token_seconds: int,
     ) -> None:
         self._catalogue, self._pepper = catalogue, pepper
         self.token_seconds = token_seconds
-        self._key = Ed25519PrivateKey.from_private_bytes(decode_key(signing_key))
-        self._public = self._key.public_key()
-        raw = self._public.public_bytes_raw()
-        self._x = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-        # RFC 7638: the thumbprint over the required members, in order
-        members = f'{{"crv":"Ed25519","kty":"OKP","x":"{self._x}"}}'.encode()
-        digest = hashlib.sha256(members).digest()
-        self._kid = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        made = [
+            Ed25519PrivateKey.from_private_bytes(decode_key(key))
+            for key in (signing_key, *previous_keys)
+        ]
+        public = [_public_key(key.public_key()) for key in made]
+        self._key, self._kid = made[0], public[0].kid
+        self._public = {one.kid: one for one in public}
 
     def jwks(self) -> dict[str, Any]:
-        """Return the key set that verifies our tokens (RFC 7517)."""
-        key = {
-            "kty": "OKP",
-            "crv": "Ed25519",
-            "x": self._x,
-            "kid": self._kid,
-            "use": "sig",
-            "alg": "EdDSA",
-        }
-        return {"keys": [key]}
+        """Return the key set that verifies our tokens (RFC 7517), the signing key first."""
+        keys = [
+            {
+                "kty": "OKP",
+                "crv": "Ed25519",
+                "x": one.x,
+                "kid": one.kid,
+                "use": "sig",
+                "alg": "EdDSA",
+            }
+            for one in self._public.values()
+        ]
+        return {"keys": keys}
 
     def authenticate(
         self, *, api_key: str | None, authorization: str | None, app_id: str | None
@@ -88,9 +135,12 @@ class Identity:
 
     def _by_token(self, token: str, now: dt.datetime) -> ClientApp:
         try:
+            kid = jwt.get_unverified_header(token).get("kid", self._kid)
+            if kid not in self._public:
+                raise NotAuthenticated("The token is not one of ours")
             claims = jwt.decode(
                 token,
-                self._public,
+                self._public[kid].key,
                 algorithms=["EdDSA"],
                 audience=AUDIENCE,
                 issuer=ISSUER,

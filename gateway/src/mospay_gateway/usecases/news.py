@@ -1,14 +1,15 @@
-"""The router's news of payments: applied by version, then whoever waits is woken."""
+"""The router's news of payments and refunds: applied by version, then whoever waits is woken."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import structlog
 from mospay_shared.chassis.database import Tx
-from mospay_shared.contracts import Event, PaymentEventV1
+from mospay_shared.contracts import Event, PaymentEventV1, RefundEventV1
 
 from mospay_gateway.domain.payments import News
-from mospay_gateway.storage import payments
+from mospay_gateway.domain.refunds import Refund
+from mospay_gateway.storage import payments, refunds
 from mospay_gateway.usecases.waiting import Waiters
 
 log = structlog.get_logger()
@@ -36,6 +37,40 @@ async def take_news(tx: Tx, news: Sequence[News], waiters: Waiters) -> int:
     changed = await payments.apply_news(tx, news)
     if changed:
         tx.after_commit(waiters.nudge)
+    return len(changed)
+
+
+def refund_of(event: Event[RefundEventV1]) -> Refund:
+    """Read a refund as it is now out of an event."""
+    body = event.data
+    return Refund(
+        id=body.refund_id,
+        payment_id=body.payment_id,
+        client_id=body.client_id,
+        mode=body.mode,
+        amount_minor=body.amount_minor,
+        currency=body.currency,
+        reason=body.reason,
+        requested_at=body.requested_at,
+        status=body.status,
+        version=body.version,
+        provider_reference=body.provider_reference,
+        reason_code=body.reason_code,
+        reason_message=body.reason_message,
+        late=body.late,
+        over_refund=body.over_refund,
+        updated_at=body.occurred_at,
+    )
+
+
+async def take_refund_news(tx: Tx, news: Sequence[Refund]) -> int:
+    """Apply news of refunds, whoever asked for them; return how many changed.
+
+    Those of a payment that is another tenant's or not here at all touch nothing and are logged.
+    """
+    changed, unmatched = await refunds.apply_news(tx, news)
+    for refund_id in sorted(unmatched):
+        log.warning("refund_news_without_payment", refund_id=refund_id)
     return len(changed)
 
 

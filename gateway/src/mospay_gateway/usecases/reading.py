@@ -1,5 +1,7 @@
 """Reads of one tenant: the transaction sees that tenant's rows and no others."""
 
+from dataclasses import replace
+
 from mospay_shared.chassis.database import Database
 
 from mospay_gateway.domain.catalogue import ClientApp
@@ -35,15 +37,7 @@ async def list_payments(
     database: Database, caller: ClientApp, wanted: Filter
 ) -> tuple[list[Payment], str | None]:
     """Return a page, newest first, and the id to go on from (None at the end)."""
-    more = Filter(
-        wanted.before,
-        wanted.statuses,
-        wanted.service,
-        wanted.since,
-        wanted.until,
-        wanted.reference_hash,
-        wanted.limit + 1,
-    )
+    more = replace(wanted, limit=wanted.limit + 1)
     async with database.request(client_id=caller.client_id, mode=caller.mode) as tx:
         found = await payments.page(tx, caller.client_id, caller.mode, more)
     if len(found) <= wanted.limit:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from mospay_shared.money import MoneyError, parse_minor
+from mospay_shared.money import MoneyError, exponent, parse_minor
 
 from mospay_payment_router.domain.functions import place
 from mospay_payment_router.domain.payments import (
@@ -55,6 +55,10 @@ _RESULTS = {
     Evidence.NOT_FOUND: "never_sent",
     Evidence.REFUSED: "never_sent",
     Evidence.UNSENT_EXPIRED: "never_sent",
+    Evidence.CANCELLED: "never_sent",
+    Evidence.REFUSED_IN_REVIEW: "never_sent",
+    Evidence.ACTION: "pending",
+    Evidence.EXPIRED: "declined",
 }
 
 
@@ -131,6 +135,13 @@ def read_call(row: FunctionResult, payment: Payment) -> Call | Finding:
         return judge(200, row, payment)
     if action != "SERVICE":
         return refused("function_failed", f"unknown action {action[:40]!r}")
+    if not expressible(payment):
+        return Finding(
+            Evidence.NEVER_SENT,
+            None,
+            "amount_not_expressible",
+            f"the connector takes {payment.terms.exponent} decimals of {payment.currency}",
+        )
     url = results.get("serviceurl")
     if not isinstance(url, str) or len(url) > URL_LIMIT or (target := place(url)) is None:
         return refused("function_failed", "serviceurl is not an http(s) URL")
@@ -142,6 +153,13 @@ def read_call(row: FunctionResult, payment: Payment) -> Call | Finding:
     if not payload or len(payload) > PAYLOAD_LIMIT_BYTES:
         return refused("function_failed", f"servicepayload has {len(payload)} bytes")
     return Call(url, payload)
+
+
+def expressible(payment: Payment) -> bool:
+    """Say whether the connector can take exactly this amount."""
+    takes = payment.terms.exponent
+    has = exponent(payment.currency)
+    return takes is None or takes >= has or payment.amount_minor % 10 ** (has - takes) == 0
 
 
 def judge(code: int, row: FunctionResult, payment: Payment, *, enquiry: bool = False) -> Finding:
@@ -169,8 +187,16 @@ def _outcome(
             return undefined("contradictory_answer", f"succeeded, but with HTTP {code}")
         case "succeeded":
             return _success(results, payment, reference, message)
+        case "failed" if reason == "never_sent" and enquiry:  # the enquiry, not what it is about
+            return undefined("enquiry_failed", message)
+        case "failed" if reason == "never_sent":  # the connector proves that nothing left it
+            return Finding(Evidence.NEVER_SENT, None, reason, message)
+        case "failed" if reason == "expired":
+            return Finding(Evidence.EXPIRED, reference, reason, message)
         case "failed":
             return Finding(Evidence.DECLINED, reference, reason or "declined", message)
+        case "pending" if results.get("customer_action"):
+            return Finding(Evidence.ACTION, reference, reason, message)
         case "pending":
             return Finding(Evidence.PENDING, reference, reason, message)
         case "unknown" if enquiry and results.get("found") is False:

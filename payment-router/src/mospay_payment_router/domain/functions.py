@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 NAME_LIMIT_BYTES = 63  # PostgreSQL cuts longer identifiers silently
 ENQUIRY = "Status"  # `{route}Status` is the enquiry twin of a route
+REFUND = "Refund"  # `{route}Refund` gives back, `{route}RefundStatus` asks about that
 _WORD = re.compile(r"^[A-Za-z0-9_]+$")
 _PORTS = {"http": 80, "https": 443}
 
@@ -40,6 +41,12 @@ def pair_named(app_id: str, microservice: str, word: str) -> Pair:
     """Return the default names for a route (or, in older installations, a service)."""
     stem = f"{app_id}_{microservice}_{word}"
     return Pair(stem, f"RESPONSE_{stem}", stem + ENQUIRY, f"RESPONSE_{stem}{ENQUIRY}")
+
+
+def refund_names(call: str) -> tuple[str, str, str, str]:
+    """Return the four names of the functions that give a payment of `call` back."""
+    ask = call + REFUND
+    return ask, f"RESPONSE_{ask}", ask + ENQUIRY, f"RESPONSE_{ask}{ENQUIRY}"
 
 
 def choose_pair(key: Key, foreign: Collection[str]) -> tuple[Pair, str | None]:

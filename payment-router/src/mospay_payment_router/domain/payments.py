@@ -1,8 +1,7 @@
 """A payment as the router knows it, the terms pinned on it, and the events that tell of it."""
 
 import datetime as dt
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Any
 
 from mospay_shared.contracts import (
@@ -13,6 +12,8 @@ from mospay_shared.contracts import (
     outgoing,
 )
 from mospay_shared.money import format_minor
+
+from mospay_payment_router.domain.reasons import advice
 
 SOURCE = "payment-router"
 SECRET_FIELDS = ("f007", "f008")
@@ -44,21 +45,25 @@ class Terms:
     amount_optional: bool = False
     failed_statuses: tuple[int, ...] = ()
     callback_secret: str | None = None
+    exponent: int | None = None  # decimals the connector takes; None: all the currency has
+    refund: str = ""  # empty where this service can't refund
+    refund_response: str = ""
+    refund_enquiry: str = ""
+    refund_enquiry_response: str = ""
+    provider: str = ""  # the connector, where a routing rule chose another than was asked for
+    service: str = ""  # f001 of that connector
+    fallbacks: tuple[str, ...] = ()  # services to try where nothing left for the one before
 
     def stored(self) -> dict[str, Any]:
         """Return the shape kept in `payments.terms`."""
-        return _stored(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def read(cls, stored: dict[str, Any]) -> "Terms":
         """Return the terms of a stored payment."""
-        tuples = {k: tuple(stored[k]) for k in ("places", "failed_statuses")}
-        return cls(**{**stored, **tuples})
-
-
-@lru_cache(maxsize=10_000)  # thousands of payments share few terms
-def _stored(terms: Terms) -> dict[str, Any]:
-    return asdict(terms)
+        tuples = ("places", "failed_statuses", "fallbacks")
+        values: dict[str, Any] = {k: tuple(v) if k in tuples else v for k, v in stored.items()}
+        return cls(**values)
 
 
 # Of a payment that ends before anything about its service could be looked up.
@@ -90,6 +95,7 @@ class Payment:
     correlation_id: str | None
     causation_id: str | None
     traceparent: str | None
+    retry_of: str | None = None
     status: PaymentStatus = PaymentStatus.PROCESSING
     version: int = 1
     attempts: int = 1
@@ -100,6 +106,16 @@ class Payment:
     reason_message: str | None = None
     attention: str | None = None
     seen_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+
+    @property
+    def provider(self) -> str:
+        """The connector that has it: the one asked for, or the one a routing rule chose."""
+        return self.terms.provider or self.microservice
+
+    @property
+    def lane(self) -> str:
+        """Mode and connector: what slots and breakers are counted by."""
+        return f"{self.mode}/{self.provider}"
 
 
 def mask_phone(phone: str | None) -> str | None:
@@ -138,6 +154,7 @@ def from_command(
         causation_id=envelope[0],
         correlation_id=envelope[1],
         traceparent=envelope[2],
+        retry_of=command.retry_of,
     )
 
 
@@ -177,13 +194,14 @@ def function_input(
 
 def event(payment: Payment, previous: PaymentStatus | None, attempt_id: str | None) -> Outgoing:
     """Return the event that tells of the payment as it is now."""
+    why = advice(payment.reason_code)
     body = PaymentEventV1(
         payment_id=payment.id,
         client_id=payment.client_id,
         mode=payment.mode,
         app_id=payment.app_id,
         service_id=payment.service_id,
-        microservice=payment.microservice,
+        microservice=payment.provider,
         service=payment.service,
         route=payment.route,
         amount_minor=payment.amount_minor,
@@ -197,8 +215,12 @@ def event(payment: Payment, previous: PaymentStatus | None, attempt_id: str | No
         provider_reference=payment.provider_reference,
         reason_code=payment.reason_code,
         reason_message=payment.reason_message,
+        reason_retryable=why.retryable if why else None,
+        reason_actor=why.actor if why else None,
+        reason_words=why.words if why else None,
         late=payment.late,
         phone_masked=payment.phone_masked,
+        retry_of=payment.retry_of,
         accepted_at=payment.accepted_at,
         occurred_at=dt.datetime.now(dt.UTC),
         **payment.details,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 class Slots:
     """Counts calls in flight; whoever takes a slot gives it back in `finally`.
 
+    A provider is named by its lane, mode and connector: a test that fails never stops what is live.
+    `caps` are lanes with a cap of their own: 0 while a breaker is open, a few while it is tried.
     `waiting` are clients with ready attempts in the table: their newcomers queue behind those.
     `total`, `per_client` and `per_provider` are numbers of calls. The caps keep one client's flood
     or one slow provider from holding what the others need.
@@ -20,6 +22,7 @@ class Slots:
     waiting: set[str] = field(default_factory=set)
     clients: Counter[str] = field(default_factory=Counter)
     providers: Counter[str] = field(default_factory=Counter)
+    caps: dict[str, int] = field(default_factory=dict)
 
     @property
     def free(self) -> int:
@@ -31,13 +34,19 @@ class Slots:
         if (
             self.used >= self.total
             or self.clients[client] >= self.per_client
-            or self.providers[provider] >= self.per_provider
+            or self.providers[provider] >= self.caps.get(provider, self.per_provider)
         ):
             return False
         self.used += 1
         self.clients[client] += 1
         self.providers[provider] += 1
         return True
+
+    def cap(self, provider: str, calls: int | None) -> None:
+        """Give a provider a cap of its own, or (None) the general one back."""
+        self.caps.pop(provider, None)
+        if calls is not None:
+            self.caps[provider] = calls
 
     def give_back(self, client: str, provider: str) -> None:
         """Return a slot that was taken."""
@@ -54,4 +63,7 @@ class Slots:
 
     def full_providers(self) -> list[str]:
         """Providers that may not be called again now."""
-        return [p for p, n in self.providers.items() if n >= self.per_provider]
+        full = {p for p, n in self.providers.items() if n >= self.per_provider}
+        return [*full.difference(self.caps)] + [
+            p for p, cap in self.caps.items() if self.providers[p] >= cap
+        ]

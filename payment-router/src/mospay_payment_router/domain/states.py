@@ -25,6 +25,12 @@ class Evidence(StrEnum):
     MISMATCH = "mismatch"  # money moved, but in another amount or currency
     PEOPLE_SUCCEEDED = "people_succeeded"  # two people's resolution
     PEOPLE_FAILED = "people_failed"
+    HELD_BY_RISK = "held_by_risk"  # risk wants a person to look before anything is sent
+    RELEASED = "released"  # a person let a held payment go
+    REFUSED_IN_REVIEW = "refused_in_review"  # a person refused a held payment
+    CANCELLED = "cancelled"  # asked for by the client, and provably nothing was sent
+    ACTION = "action"  # the provider waits for the payer to do something elsewhere
+    EXPIRED = "expired"  # the provider's word that the payer's time is over and no money moved
 
 
 _S, _E = PaymentStatus, Evidence
@@ -44,19 +50,30 @@ _COLUMNS = (
     _E.MISMATCH,
     _E.PEOPLE_SUCCEEDED,
     _E.PEOPLE_FAILED,
+    _E.HELD_BY_RISK,
+    _E.RELEASED,
+    _E.REFUSED_IN_REVIEW,
+    _E.CANCELLED,
+    _E.ACTION,
+    _E.EXPIRED,
 )
 # fmt: off
 _ROWS = {
     #       succ'd declin pendin undefi silent n.sent notfou refuse unsent mismat p.succ p.fail
-    _PROC: (_SUCC, _FAIL, _PROC, _UNK,  _PROC, _FAIL, _FAIL, _FAIL, _EXP,  _CONF, _SUCC, _FAIL),
-    _HELD: (_SUCC, _HELD, _HELD, _HELD, _HELD, _HELD, _HELD, _HELD, _EXP,  _CONF, _SUCC, _FAIL),
-    _ACT:  (_SUCC, _FAIL, _ACT,  _ACT,  _ACT,  _FAIL, _FAIL, _ACT,  _ACT,  _CONF, _SUCC, _FAIL),
-    _UNK:  (_SUCC, _FAIL, _UNK,  _UNK,  _UNK,  _FAIL, _FAIL, _UNK,  _UNK,  _CONF, _SUCC, _FAIL),
-    _SUCC: (_SUCC,) * 12,
-    _FAIL: (_SUCC, *(_FAIL,) * 8, _CONF, _FAIL, _FAIL),
-    _CANC: (_SUCC, *(_CANC,) * 8, _CONF, _CANC, _CANC),
-    _EXP:  (_SUCC, *(_EXP,) * 8,  _CONF, _EXP,  _EXP),
-    _CONF: (*(_CONF,) * 10, _SUCC, _FAIL),
+    #       r.hold releas r.refu cancel action expire
+    _PROC: (_SUCC, _FAIL, _PROC, _UNK,  _PROC, _FAIL, _FAIL, _FAIL, _EXP,  _CONF, _SUCC, _FAIL,
+            _HELD, _PROC, _PROC, _CANC, _ACT,  _EXP),
+    _HELD: (_SUCC, _HELD, _HELD, _HELD, _HELD, _HELD, _HELD, _HELD, _EXP,  _CONF, _SUCC, _FAIL,
+            _HELD, _PROC, _CANC, _CANC, _HELD, _HELD),
+    _ACT:  (_SUCC, _FAIL, _ACT,  _ACT,  _ACT,  _FAIL, _FAIL, _ACT,  _ACT,  _CONF, _SUCC, _FAIL,
+            _ACT,  _ACT,  _ACT,  _ACT,  _ACT,  _EXP),
+    _UNK:  (_SUCC, _FAIL, _UNK,  _UNK,  _UNK,  _FAIL, _FAIL, _UNK,  _UNK,  _CONF, _SUCC, _FAIL,
+            _UNK,  _UNK,  _UNK,  _UNK,  _UNK,  _EXP),
+    _SUCC: (_SUCC,) * 18,
+    _FAIL: (_SUCC, *(_FAIL,) * 8, _CONF, *(_FAIL,) * 8),
+    _CANC: (_SUCC, *(_CANC,) * 8, _CONF, *(_CANC,) * 8),
+    _EXP:  (_SUCC, *(_EXP,) * 8,  _CONF, *(_EXP,) * 8),
+    _CONF: (*(_CONF,) * 10, _SUCC, _FAIL, *(_CONF,) * 6),
 }
 # fmt: on
 TABLE: dict[tuple[PaymentStatus, Evidence], PaymentStatus] = {
@@ -66,7 +83,7 @@ TABLE: dict[tuple[PaymentStatus, Evidence], PaymentStatus] = {
 }
 # The provider takes back what it had proven: nothing changes, a person is told.
 CONTRADICTIONS = frozenset(
-    (_SUCC, told) for told in (_E.DECLINED, _E.NEVER_SENT, _E.NOT_FOUND, _E.MISMATCH)
+    (_SUCC, told) for told in (_E.DECLINED, _E.NEVER_SENT, _E.NOT_FOUND, _E.MISMATCH, _E.EXPIRED)
 )
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+import orjson
 from mospay_shared.chassis.database import Tx
 
-from mospay_payment_router.domain.answers import Answer
+from mospay_payment_router.domain.answers import Answer, Finding
 from mospay_payment_router.domain.payments import Payment
 from mospay_payment_router.storage.payments import PAYMENT_COLUMNS, payment_of
 
@@ -40,7 +41,7 @@ with due as (
     select a.id, row_number() over (partition by a.client_id order by a.next_action_at) as turn
     from attempts a
     where a.state = 'ready' and a.next_action_at <= now() and a.client_id <> all($3)
-        and a.provider <> all($4)),
+        and a.mode || '/' || a.provider <> all($4)),
 locked as (
     select a.id from attempts a join payments p on p.id = a.payment_id
     where a.id in (select id from due order by turn, id limit $2) and a.state = 'ready'
@@ -55,8 +56,8 @@ update attempts a set state = 'sending', owner = $1, fence = a.fence + 1,
 from locked, payments p where a.id = locked.id and p.id = a.payment_id
 returning a.id as attempt_id, a.fence, a.url, a.payload, a.payload_sealed, {_P}"""
 _PUT_BACK = """
-update attempts set state = 'ready', next_action_at = clock_timestamp(), owner = null,
-    lease_until = null, started_at = null
+update attempts set state = 'ready', owner = null, lease_until = null, started_at = null,
+    next_action_at = clock_timestamp() + make_interval(secs => $3)
 where id = $1 and fence = $2 and state = 'sending' and answer is null"""
 # Evidence is kept whoever owns the attempt by now; only the owner's answer moves its state.
 _STORE = """
@@ -71,12 +72,41 @@ update attempts a set http_status = coalesce(u.http_status, a.http_status),
     next_action_at = case when a.state = 'sending' and a.fence = u.fence
         then clock_timestamp() + interval '15 s' else a.next_action_at end
 from u join locked using (id) where a.id = u.id"""
-_CLAIM_LAPSED = """
+# Payments first, attempts second: the order in which everybody else takes these locks.
+_LOCK_LAPSED = """
+select p.id from payments p where p.id in (
+    select payment_id from attempts where state = 'sending' and next_action_at <= now()
+    order by id limit $1)
+order by p.id for update of p skip locked"""
+_TAKE_LAPSED = """
 update attempts a set state = 'unknown', fence = a.fence + 1,
     next_action_at = clock_timestamp() + interval '5 s'
-where a.id in (select id from attempts where state = 'sending' and next_action_at <= now()
-               order by id limit $1 for update skip locked)
+where a.id in (select id from attempts where payment_id = any($1) and state = 'sending'
+               and next_action_at <= now() order by id for update)
 returning a.id, a.payment_id"""
+# The attempt that never left ends; its successor waits to be claimed, under the same reference.
+_SUCCEED = """
+with ended as (
+    update attempts set state = 'ended', result = 'never_sent', reason_code = $4,
+        reason_message = $5, ended_at = clock_timestamp(), next_action_at = null,
+        payload = case when payload_sealed then null else payload end
+    where id = $2 and state <> 'ended' and payment_id = $1 and number = (
+        select max(number) from attempts where payment_id = $1)
+    returning number, payment_id, client_id, mode),
+p as (
+    update payments set terms = $6, fields = $7, attempts = attempts + 1,
+        next_action_at = clock_timestamp() + interval '1 s', updated_at = clock_timestamp()
+    from ended where payments.id = ended.payment_id returning payments.id)
+insert into attempts (id, payment_id, client_id, mode, number, provider, state, url, payload,
+    payload_sealed, next_action_at)
+select $3, e.payment_id, e.client_id, e.mode, e.number + 1, $8, 'ready', $9, $10, $11,
+    clock_timestamp()
+from ended e join p on p.id = e.payment_id returning id"""
+_LOCK_UNSENT = """
+select payment_id from (
+    select payment_id, state, fence, started_at from attempts where payment_id = any($1)
+    order by id for update) a
+group by payment_id having bool_and(state = 'ready')"""
 _CLAIM_UNJUDGED = f"""
 with due as (select id from attempts where state = 'answered' and next_action_at <= now()
              order by id limit $1 for update skip locked)
@@ -95,12 +125,12 @@ async def claim_ready(
     owner: str,
     limit: int,
     full_clients: Sequence[str],
-    full_providers: Sequence[str],
+    full_lanes: Sequence[str],
     lease_extra_seconds: float,
 ) -> list[Claimed]:
     """Claim ready attempts into `sending`, fairly; the lease is the HTTP time-out plus extra."""
     rows = await tx.fetch(
-        _CLAIM_READY, owner, limit, list(full_clients), list(full_providers), lease_extra_seconds
+        _CLAIM_READY, owner, limit, list(full_clients), list(full_lanes), lease_extra_seconds
     )
     claimed = []
     for row in rows:
@@ -109,9 +139,9 @@ async def claim_ready(
     return claimed
 
 
-async def put_back(tx: Tx, attempt_id: str, fence: int) -> None:
-    """Make an attempt ready again that its owner has provably not sent."""
-    await tx.run(_PUT_BACK, attempt_id, fence)
+async def put_back(tx: Tx, attempt_id: str, fence: int, wait_seconds: float = 0.0) -> None:
+    """Make an attempt ready again that its owner has provably not sent, so much later."""
+    await tx.run(_PUT_BACK, attempt_id, fence, wait_seconds)
 
 
 async def store_answers(tx: Tx, answers: Sequence[tuple[str, int, Answer]]) -> None:
@@ -129,8 +159,41 @@ async def store_answers(tx: Tx, answers: Sequence[tuple[str, int, Answer]]) -> N
 
 async def claim_lapsed(tx: Tx, limit: int) -> list[tuple[str, str]]:
     """Take attempts whose lease ran out from their owner; return (attempt, payment) ids."""
-    rows = await tx.fetch(_CLAIM_LAPSED, limit)
+    locked = [row["id"] for row in await tx.fetch(_LOCK_LAPSED, limit)]
+    rows = await tx.fetch(_TAKE_LAPSED, locked) if locked else []
     return [(row["id"], row["payment_id"]) for row in rows]
+
+
+async def succeed(
+    tx: Tx,
+    payment: Payment,
+    attempt_id: str,
+    successor_id: str,
+    finding: Finding,
+    url: str,
+    payload: tuple[bytes, bool],
+) -> bool:
+    """End an attempt that was never sent and insert its successor; the payment's row is locked.
+
+    `payment` has the successor's terms and fields; `payload` says whether it is sealed.
+    """
+    made = await tx.value(
+        _SUCCEED,
+        *(payment.id, attempt_id, successor_id, finding.reason_code, finding.reason_message),
+        *(payment.terms.stored(), orjson.dumps(payment.fields).decode(), payment.provider),
+        *(url, *payload),
+    )
+    return made is not None
+
+
+async def lock_unsent(tx: Tx, payment_ids: Sequence[str]) -> set[str]:
+    """Lock the attempts of payments; return those of which none has ever left `ready`.
+
+    Until this transaction ends nobody can claim them, so they are provably unsent. The payments'
+    rows are locked before.
+    """
+    rows = await tx.fetch(_LOCK_UNSENT, list(payment_ids))
+    return {row["payment_id"] for row in rows}
 
 
 async def claim_unjudged(tx: Tx, limit: int) -> list[Unjudged]:

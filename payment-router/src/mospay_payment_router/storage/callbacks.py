@@ -13,6 +13,7 @@ class Callback:
 
     id: str
     microservice: str
+    method: str
     headers: dict[str, str]
     body: bytes
     tries: int
@@ -20,16 +21,17 @@ class Callback:
 
 _INSERT = """
 insert into callbacks (id, mode, microservice, received_at, headers, body, state, next_action_at,
-    reason)
-select id, mode, microservice, received_at, headers, body, 'new', clock_timestamp(), null
-from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::jsonb[], $6::bytea[])
-    as u(id, mode, microservice, received_at, headers, body)
+    method)
+select id, mode, microservice, received_at, headers, body, 'new', clock_timestamp(), method
+from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::jsonb[], $6::bytea[],
+            $7::text[])
+    as u(id, mode, microservice, received_at, headers, body, method)
 on conflict (id) do nothing"""
 _CLAIM = """
 update callbacks c set next_action_at = clock_timestamp() + interval '30 s', tries = c.tries + 1
 where c.id in (select id from callbacks where state = 'new' and next_action_at <= now()
                order by next_action_at limit $1 for update skip locked)
-returning c.id, c.microservice, c.headers, c.body, c.tries"""
+returning c.id, c.microservice, c.method, c.headers, c.body, c.tries"""
 _LATER = """
 update callbacks set next_action_at = clock_timestamp() + make_interval(secs => $2)
 where id = $1 and state = 'new'"""
@@ -60,6 +62,7 @@ async def insert(tx: Tx, callbacks: Sequence[tuple[PaymentCallbackV1, bytes]]) -
         [c.received_at for c, _ in callbacks],
         [c.headers for c, _ in callbacks],
         [body for _, body in callbacks],
+        [c.method for c, _ in callbacks],
     )
 
 

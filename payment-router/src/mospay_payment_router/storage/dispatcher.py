@@ -21,6 +21,7 @@ from mospay_payment_router.domain.answers import FunctionResult
 log = structlog.get_logger()
 BATCH_LIMIT = 64  # PostgreSQL caches so many subtransactions; beyond it every one gets slower
 STUCK_SECONDS = 1.0  # beyond the time limit before the connection is terminated
+NAMES_LIMIT = 2_000  # functions a session has run before it is left: about 90 KiB each stay there
 OFFENCES = 2  # time-outs after which a function runs alone
 _CALL = "select n, results, payload, failed, reason from fx.call($1, $2, $3)"
 _RESPONSE = """
@@ -46,6 +47,7 @@ class Functions:
         self._url, self._name, self._size, self._seconds = url, f"{name}-fn", size, seconds
         self._pool: Any = None
         self._offences: Counter[str] = Counter()
+        self._met: dict[int, set[str]] = {}  # names by session; as many as the pool, plus ended
 
     async def open(self) -> None:
         """Open the pool; RESET ALL stays on, functions may change settings."""
@@ -125,7 +127,17 @@ class Functions:
             finally:
                 with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                     await connection.execute("rollback")
+                    await self._leave_if_full(connection, {call.name for call in calls})
         return [FunctionResult(*(row[k] for k in _COLUMNS)) for row in rows]
+
+    async def _leave_if_full(self, connection: Any, names: set[str]) -> None:
+        """Close a session that has run so many functions that it holds too much of them."""
+        pid = connection.get_server_pid()
+        met = self._met.setdefault(pid, set())
+        met |= names
+        if len(met) > NAMES_LIMIT:
+            del self._met[pid]
+            await connection.close()
 
     async def _fetch(self, connection: Any, calls: list[FunctionCall]) -> list[asyncpg.Record]:
         uids, names = [c.uid for c in calls], [c.name for c in calls]

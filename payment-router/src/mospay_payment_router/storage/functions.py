@@ -1,70 +1,160 @@
-"""The mapping of routes to provider functions, their versions, and the making of default pairs."""
+"""The mapping of routes to provider functions, their versions, and the making of default pairs.
 
-from collections.abc import Sequence
+Memory follows these tables by what changed lately: nothing here grows with the number of clients
+from one look to the next.
+"""
+
+import datetime as dt
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import asyncpg
 from mospay_shared.chassis.database import Tx
 
 from mospay_payment_router.domain.functions import Key, Pair
 
-_EXISTING = """
+EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
+OVERLAP = dt.timedelta(seconds=30)  # commits may become visible out of order
+# One pass over the catalogue: how many there are, and the names of those made since the last look.
+# Versions (`name@v3`) never change, so what they read is in their own row.
+_LOOK = """
+select count(*) as total, pg_snapshot_xmin(pg_current_snapshot())::xid::text as horizon,
+    array_agg(p.proname::text) filter (
+        where $1::text is not null and age(p.xmin) <= age($1::text::xid)) as fresh
+from pg_proc p
+where p.pronamespace = 'fx'::regnamespace and p.prokind = 'f' and position('@' in p.proname) = 0"""
+_READING = """
 select p.proname as name, bool_or(p.prosrc ~ 'f00[78]') as secrets
-from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-where n.nspname = 'fx' and p.prokind = 'f' group by p.proname"""
+from pg_proc p
+where p.pronamespace = 'fx'::regnamespace and p.prokind = 'f' and position('@' in p.proname) = 0
+    and ($1::text[] is null or p.proname = any($1::text[]::name[]))
+group by p.proname"""
 _FOREIGN = """
-select p.proname as name from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-where n.nspname = 'fx' and p.prokind = 'f' and not exists (
-    select 1 from function_versions v where v.name = p.proname and v.origin = 'default')"""
-_MAPPINGS = """
-select app_id, microservice, service, route, call_name, response_name, enquiry_name,
-       enquiry_response_name, version, refused
-from provider_functions"""
+select p.proname as name from pg_proc p
+where p.pronamespace = 'fx'::regnamespace and p.prokind = 'f'
+    and p.proname = any($1::text[]::name[]) and not exists (
+        select 1 from function_versions v where v.name = p.proname and v.origin = 'default')"""
+_COLUMNS = """
+app_id, microservice, service, route, client_id, mode, service_id, call_name, response_name,
+enquiry_name, enquiry_response_name, version, refused, final_on_2xx, failed_statuses, changed_at"""
+_MAPPINGS = f"""
+select {_COLUMNS}, (select count(*) from provider_functions) as total
+from provider_functions where changed_at > $1"""
+_TOTAL = "select count(*) from provider_functions"
 _INSERT = """
 insert into provider_functions (app_id, microservice, service, route, client_id, mode, service_id,
     call_name, response_name, enquiry_name, enquiry_response_name, refused)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict do nothing"""
 _VERSION = """
-insert into function_versions (name, version, state, origin)
-select name, 1, 'live', case when name = any($2::text[]) then 'default' else 'existing' end
-from unnest($1::text[]) as u(name) on conflict do nothing"""
+insert into function_versions (name, version, state, origin, call_name, kind, client_id, mode,
+    source, live_at)
+select u.name, 1, 'live', case when u.made then 'default' else 'existing' end, u.name, u.kind,
+    $4, $5, case when not u.made then (
+        select pg_get_functiondef(p.oid) from pg_proc p
+        where p.pronamespace = 'fx'::regnamespace and p.proname = u.name
+        order by p.pronargs limit 1) end, clock_timestamp()
+from unnest($1::text[], $2::text[], $3::bool[]) as u(name, kind, made) on conflict do nothing"""
+_LIVE = """
+select name, version, call_name, reads_secrets, changed_at from function_versions
+where state = 'live' and changed_at > $1 and (not $2 or version > 1 or reads_secrets)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """Which functions serve a key, pinned by version; `refused` says why none do."""
+    """Which functions serve a key; `refused` says why none do.
+
+    `final_on_2xx` and `failed_statuses` are a person's marks, None where the connector's hold.
+    `version` counts the changes of these marks.
+    """
 
     key: Key
     pair: Pair
     version: int
     refused: str | None
+    client_id: str
+    mode: str
+    service_id: str
+    final_on_2xx: bool | None
+    failed_statuses: tuple[int, ...] | None
 
 
-async def existing_functions(tx: Tx) -> dict[str, bool]:
-    """Return the functions in schema fx by name, and whether each reads f007 or f008."""
-    return {row["name"]: row["secrets"] for row in await tx.fetch(_EXISTING)}
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The version of a function that serves payments; its body is `call_name` in schema fx."""
+
+    version: int
+    call_name: str
+    reads_secrets: bool
 
 
-async def foreign_functions(tx: Tx) -> set[str]:
-    """Return the functions in schema fx that were not made from the default template."""
-    return {row["name"] for row in await tx.fetch(_FOREIGN)}
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What schema fx holds: how many functions, a horizon for the next look, names made since."""
+
+    total: int
+    horizon: str
+    fresh: tuple[str, ...]
 
 
-async def mappings(tx: Tx) -> list[Mapping]:
-    """Return the whole mapping table."""
-    return [
-        Mapping(
-            Key(row["app_id"], row["microservice"], row["service"], row["route"]),
-            Pair(
-                row["call_name"],
-                row["response_name"],
-                row["enquiry_name"],
-                row["enquiry_response_name"],
-            ),
-            row["version"],
-            row["refused"],
-        )
-        for row in await tx.fetch(_MAPPINGS)
-    ]
+async def look(tx: Tx, horizon: str | None) -> Look:
+    """Look at schema fx; `horizon` is that of the last look."""
+    row = await tx.row(_LOOK, horizon)
+    assert row is not None
+    return Look(row["total"], row["horizon"], tuple(row["fresh"] or ()))
+
+
+async def reading(tx: Tx, names: Collection[str] | None) -> dict[str, bool]:
+    """Return functions of schema fx by name (None: all), and whether each reads f007 or f008."""
+    rows = await tx.fetch(_READING, None if names is None else list(names))
+    return {row["name"]: row["secrets"] for row in rows}
+
+
+async def foreign_functions(tx: Tx, names: Sequence[str]) -> set[str]:
+    """Return which of these are in schema fx and were not made from the default template."""
+    return {row["name"] for row in await tx.fetch(_FOREIGN, list(names))}
+
+
+async def mappings_since(tx: Tx, since: dt.datetime) -> tuple[list[Mapping], dt.datetime]:
+    """Return mappings changed after a moment (less an overlap), and when the last one was."""
+    rows = await tx.fetch(_MAPPINGS, max(EPOCH, since - OVERLAP))
+    return [mapping_of(row) for row in rows], max([since, *(row["changed_at"] for row in rows)])
+
+
+async def count_mappings(tx: Tx) -> int:
+    """Return how many mappings there are."""
+    return int(await tx.value(_TOTAL))
+
+
+def mapping_of(row: asyncpg.Record) -> Mapping:
+    """Return the mapping a row holds."""
+    values = dict(row)
+    statuses = values["failed_statuses"]
+    return Mapping(
+        Key(values["app_id"], values["microservice"], values["service"], values["route"]),
+        Pair(
+            values["call_name"],
+            values["response_name"],
+            values["enquiry_name"],
+            values["enquiry_response_name"],
+        ),
+        values["version"],
+        values["refused"],
+        values["client_id"],
+        values["mode"],
+        values["service_id"],
+        values["final_on_2xx"],
+        None if statuses is None else tuple(statuses),
+    )
+
+
+async def live_since(tx: Tx, since: dt.datetime) -> tuple[dict[str, Live], dt.datetime]:
+    """Return live versions changed after a moment (less an overlap), and when the last one was.
+
+    The first time, those that say no more than their name are left out: they are most.
+    """
+    rows = await tx.fetch(_LIVE, max(EPOCH, since - OVERLAP), since == EPOCH)
+    found = {r["name"]: Live(r["version"], r["call_name"], r["reads_secrets"]) for r in rows}
+    return found, max([since, *(row["changed_at"] for row in rows)])
 
 
 async def add_mapping(
@@ -86,6 +176,23 @@ async def make_pair(tx: Tx, call: str, response: str) -> list[str]:
     return [row["name"] for row in rows]
 
 
-async def add_versions(tx: Tx, names: Sequence[str], made: Sequence[str]) -> None:
-    """Record version 1 of functions; those not among `made` were there before us."""
-    await tx.run(_VERSION, list(names), list(made))
+async def make_refund_pair(tx: Tx, call: str) -> list[str]:
+    """Make the default refund functions of a pair where they are missing; return their names."""
+    rows = await tx.fetch("select fx.create_default_refund_pair($1) as name", call)
+    return [row["name"] for row in rows]
+
+
+async def add_versions(
+    tx: Tx, kinds: dict[str, str], made: Collection[str], owner: tuple[str, str]
+) -> None:
+    """Record version 1 of functions by kind; those not among `made` were there before us.
+
+    `owner` is client and mode. What is recorded already stays as it is.
+    """
+    await tx.run(
+        _VERSION,
+        list(kinds.values()),
+        list(kinds),
+        [name in made for name in kinds.values()],
+        *owner,
+    )

@@ -67,31 +67,34 @@ with u as (select * from unnest(
     $16::jsonb[], $17::timestamptz[], $18::timestamptz[], $19::text[], $20::text[], $21::text[],
     $22::text[], $23::int[], $24::int[], $25::text[], $26::text[], $27::text[], $28::text[],
     $29::float8[], $30::text[], $31::text[], $32::text[], $33::bytea[], $34::bool[], $35::text[],
-    $36::float8[], $37::text[], $38::text[])
+    $36::float8[], $37::text[], $38::text[], $44::text[])
   as u(id, client_id, mode, app_id, service_id, microservice, service, route, amount_minor,
        currency, reference, phone_masked, fields, secrets, details, terms, accepted_at, send_before,
        correlation_id, causation_id, traceparent, status, version, attempts, provider_reference,
        reason_code, reason_message, attention, wake, attempt_id, attempt_state, url, payload,
-       payload_sealed, owner, lease, result, evidence)),
+       payload_sealed, owner, lease, result, evidence, retry_of)),
 p as (insert into payments (id, client_id, mode, app_id, service_id, microservice, service, route,
         amount_minor, currency, reference, phone_masked, fields, secrets, details, terms,
         accepted_at, send_before, correlation_id, causation_id, traceparent, status, version,
-        attempts, provider_reference, reason_code, reason_message, attention, next_action_at)
+        attempts, provider_reference, reason_code, reason_message, attention, retry_of,
+        next_action_at)
     select id, client_id, mode, app_id, service_id, microservice, service, route, amount_minor,
         currency, reference, phone_masked, fields, secrets, details, terms, accepted_at,
         send_before, correlation_id, causation_id, traceparent, status, version, attempts,
-        provider_reference, reason_code, reason_message, attention,
+        provider_reference, reason_code, reason_message, attention, retry_of,
         clock_timestamp() + make_interval(secs => wake)
     from u order by id on conflict (id) do nothing returning id),
 a as (insert into attempts (id, payment_id, client_id, mode, number, provider, state, url, payload,
         payload_sealed, owner, fence, lease_until, started_at, ended_at, next_action_at, result,
         reason_code, reason_message)
-    select u.attempt_id, u.id, u.client_id, u.mode, 1, u.microservice, u.attempt_state, u.url,
+    select u.attempt_id, u.id, u.client_id, u.mode, 1,
+        coalesce(nullif(u.terms ->> 'provider', ''), u.microservice), u.attempt_state, u.url,
         u.payload, u.payload_sealed, u.owner, (u.lease is not null)::int,
         clock_timestamp() + make_interval(secs => u.lease),
         case when u.lease is not null then clock_timestamp() end,
         case when u.attempt_state = 'ended' then clock_timestamp() end,
-        case u.attempt_state when 'ended' then null when 'ready' then clock_timestamp()
+        case when u.attempt_state = 'ended' then null
+            when u.attempt_state = 'ready' and u.status <> 'held' then clock_timestamp()
             else clock_timestamp() + make_interval(secs => coalesce(u.lease, u.wake)) end,
         u.result, case when u.lease is null then u.reason_code end,
         case when u.lease is null then u.reason_message end
@@ -146,8 +149,8 @@ select id from p"""
 PAYMENT_COLUMNS = """
 id, client_id, mode, app_id, service_id, microservice, service, route, amount_minor, currency,
 reference, phone_masked, fields, secrets, details, terms, accepted_at, send_before, correlation_id,
-causation_id, traceparent, status, version, attempts, enquiries, late, provider_reference,
-reason_code, reason_message, attention, created_at as seen_at"""
+causation_id, traceparent, retry_of, status, version, attempts, enquiries, late,
+provider_reference, reason_code, reason_message, attention, created_at as seen_at"""
 _LOAD = f"select {PAYMENT_COLUMNS} from payments where id = any($1) order by id for update"
 _KNOWN = "select id from payments where id = any($1)"
 _DIRECT = """
@@ -171,6 +174,12 @@ async def known(tx: Tx, ids: Sequence[str]) -> set[str]:
 async def load(tx: Tx, ids: Sequence[str]) -> dict[str, Payment]:
     """Return payments under their row locks, taken in the order of their ids."""
     return {row["id"]: payment_of(dict(row)) for row in await tx.fetch(_LOAD, sorted(set(ids)))}
+
+
+async def owners(tx: Tx, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return client and mode of payments, by id."""
+    rows = await tx.fetch("select id, client_id, mode from payments where id = any($1)", list(ids))
+    return {row["id"]: (row["client_id"], row["mode"]) for row in rows}
 
 
 async def insert(tx: Tx, taken: Sequence[Taken]) -> set[str]:
@@ -216,6 +225,7 @@ async def insert(tx: Tx, taken: Sequence[Taken]) -> set[str]:
         ],
         [t.evidence for t in taken],
         *columns([t.event for t in taken if t.event is not None]),
+        [p.retry_of for p in ps],
     )
     return {row["id"] for row in rows}
 

@@ -1,6 +1,7 @@
 """Answers: stored raw, then judged by their RESPONSE function, then believed."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,10 +23,12 @@ from mospay_payment_router.storage import attempts
 from mospay_payment_router.storage.attempts import Unjudged
 from mospay_payment_router.storage.dispatcher import FunctionCall, Functions
 from mospay_payment_router.usecases.believe import Believer, Heard
+from mospay_payment_router.usecases.failover import Failover
 from mospay_payment_router.usecases.secrets import open_secrets
 
 log = structlog.get_logger()
 AWAY_SECONDS = 0.5  # between two tries while the database is away
+UNSENT_WAIT_SECONDS = (0.5, 3.0)  # before an attempt that was not sent in time is claimed again
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,15 @@ class Answers:
     """Brings answers to belief, many at once."""
 
     def __init__(
-        self, database: Database, functions: Functions, sealer: Sealer, believer: Believer
+        self,
+        database: Database,
+        functions: Functions,
+        sealer: Sealer,
+        believer: Believer,
+        failover: Failover,
     ) -> None:
         self._database, self._functions = database, functions
-        self._sealer, self._believer = sealer, believer
+        self._sealer, self._believer, self._failover = sealer, believer, failover
 
     async def settle(self, received: Sequence[Received]) -> list[None]:
         """Store the raw answers, then judge them; waits while the database is away."""
@@ -62,9 +70,14 @@ class Answers:
         return [None] * len(received)
 
     async def return_unsent(self, attempt_id: str, fence: int) -> None:
-        """Make an attempt ready again whose owner has provably sent nothing."""
+        """Make an attempt ready again whose owner has provably sent nothing.
+
+        After a while, each after another: a process too busy to send within its leases would claim
+        the same attempts again at once, and never send any.
+        """
+        wait = random.uniform(*UNSENT_WAIT_SECONDS)
         async with self._database.transaction() as tx:
-            await attempts.put_back(tx, attempt_id, fence)
+            await attempts.put_back(tx, attempt_id, fence, wait)
 
     async def judge_stored(self, limit: int) -> int:
         """Judge answers that were stored, but whose RESPONSE function was never heard."""
@@ -81,9 +94,14 @@ class Answers:
         leaves its payment unknown.
         """
         findings = await self._findings(items)
+        tried = [
+            await self._failover.next(item.payment, item.id, finding)
+            for item, finding in zip(items, findings, strict=True)
+        ]
         heard = [
             Heard(item.payment, item.id, item.id, finding)
-            for item, finding in zip(items, findings, strict=True)
+            for item, finding, again in zip(items, findings, tried, strict=True)
+            if not again
         ]
         if await self._believed(heard):
             return

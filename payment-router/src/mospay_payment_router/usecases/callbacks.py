@@ -1,11 +1,15 @@
-"""Callbacks: stored first, verified, deduped, matched by reference; a forgery only asks again."""
+"""Callbacks: stored first, verified, deduped, matched by reference; a forgery only asks again.
+
+A connector that translates its provider's callbacks (`connector.callbacks: "connector"`) is asked
+to verify and read them; the others send the simulator's shape, signed with a secret we hold.
+"""
 
 import base64
 import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import orjson
 import structlog
@@ -14,17 +18,57 @@ from mospay_shared.chassis.inbox import Permanent
 from mospay_shared.contracts import Event, PaymentCallbackV1
 from prometheus_client import Counter
 
-from mospay_payment_router.domain.answers import FunctionResult, judge
+from mospay_payment_router.domain import refunds
+from mospay_payment_router.domain.answers import Answer, FunctionResult, judge
 from mospay_payment_router.domain.payments import Payment
 from mospay_payment_router.domain.states import Evidence
 from mospay_payment_router.storage import attempts, callbacks, payments
+from mospay_payment_router.storage import refunds as storage
 from mospay_payment_router.storage.callbacks import Callback
 from mospay_payment_router.usecases.believe import Believer, Heard
+from mospay_payment_router.usecases.refunds import Refunds
 
 log = structlog.get_logger()
 ENDED = Counter("mospay_router_callbacks", "Callbacks by what became of them", ["state"])
 BODY_LIMIT_BYTES = 128 * 1024
 SIGNATURE_HEADER = "x-signature"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a connector made of a raw callback: `body` in our shape, or the `fault`.
+
+    `again` says that the connector could not be asked properly: another time it may.
+    """
+
+    body: dict[str, object] | None = None
+    verified: bool = False
+    fault: str | None = None
+    again: bool = False
+
+
+def read_reading(answer: Answer) -> Reading:
+    """Return what a connector's answer says of a callback; it never raises."""
+    if answer.status == 422:
+        return Reading(fault="the connector can't read it")
+    if answer.status != 200 or answer.body is None:
+        said = answer.error or f"HTTP {answer.status}"
+        return Reading(fault=f"the connector did not answer: {said}", again=True)
+    body = _object(answer.body)
+    if body is None:
+        return Reading(fault="the connector's answer is no JSON object", again=True)
+    return Reading(body=body, verified=body.get("verified") is True)
+
+
+def translation_request(callback: Callback) -> bytes:
+    """Return the JSON a connector gets to verify and read a callback."""
+    return orjson.dumps(
+        {
+            "method": callback.method,
+            "headers": callback.headers,
+            "body_base64": base64.b64encode(callback.body).decode(),
+        }
+    )
 
 
 async def store(tx: Tx, events: Sequence[Event[PaymentCallbackV1]]) -> None:
@@ -50,49 +94,77 @@ class Callbacks:
         believer: Believer,
         secrets: Mapping[str, str],
         schedule: Sequence[float],
+        refunds: Refunds,
     ) -> None:
         self._database, self._believer = database, believer
-        self._secrets, self._schedule = secrets, schedule
+        self._secrets, self._schedule, self._refunds = secrets, schedule, refunds
 
-    async def match(self, limit: int) -> tuple[int, bool]:
-        """Bring due callbacks to an end; return how many, and whether any asks for an enquiry."""
+    async def claim(self, limit: int) -> list[Callback]:
+        """Claim callbacks that are due to be matched."""
         async with self._database.transaction() as tx:
-            due = await callbacks.claim(tx, limit)
-        asked = False
-        for callback in due:
-            async with self._database.transaction() as tx:
-                asked |= await self._match(tx, callback)
-        return len(due), asked
+            return await callbacks.claim(tx, limit)
 
-    async def _match(self, tx: Tx, callback: Callback) -> bool:
-        body = _object(callback.body)
+    async def match(self, callback: Callback, reading: Reading | None) -> bool:
+        """Bring a callback to an end, or put it off; return whether it asks for an enquiry.
+
+        `reading` is the connector's; None where the callback is in our own shape.
+        """
+        async with self._database.transaction() as tx:
+            if reading is not None and reading.fault is not None:
+                await self._put_off(tx, callback, reading.fault, again=reading.again)
+                return False
+            body = _object(callback.body) if reading is None else reading.body
+            return await self._match(tx, callback, body, reading)
+
+    async def _put_off(self, tx: Tx, callback: Callback, reason: str, *, again: bool) -> None:
+        if not again or callback.tries > len(self._schedule):
+            await self._end(tx, callback, "unmatched", reason, None)
+        else:
+            await callbacks.later(tx, callback.id, self._schedule[callback.tries - 1])
+
+    async def _match(
+        self,
+        tx: Tx,
+        callback: Callback,
+        body: dict[str, object] | None,
+        reading: Reading | None,
+    ) -> bool:
         reference = body.get("reference") if body is not None else None
         if body is None or not isinstance(reference, str):
-            await self._end(tx, callback, "unmatched", "no reference in a JSON object", None)
+            await self._put_off(tx, callback, "no reference in a JSON object", again=False)
             return False
-        payment = (await payments.load(tx, [reference])).get(reference)
-        if payment is None or payment.microservice != callback.microservice:
-            if callback.tries > len(self._schedule):
-                await self._end(tx, callback, "unmatched", "no payment has its reference", None)
-            else:
-                seconds = self._schedule[callback.tries - 1]
-                await callbacks.later(tx, callback.id, seconds)
+        refund_id = reference if reference.startswith("ref_") else None
+        payment_id = await storage.payment_id_of(tx, refund_id) if refund_id else reference
+        found = await payments.load(tx, [payment_id] if payment_id else [])
+        payment = found.get(payment_id or "")
+        if payment is None or payment.provider != callback.microservice:
+            await self._put_off(tx, callback, "no payment has its reference", again=True)
             return False
-        if not self._verified(payment, callback):
-            await callbacks.ask_now(tx, payment.id)
+        verified = self._verified(payment, callback) if reading is None else reading.verified
+        if not verified:
+            await self._ask(tx, payment.id, refund_id)
             await self._end(tx, callback, "asked", "not signed by a known secret", payment.id)
             return True
-        await self._apply(tx, callback, payment, body)
+        await self._apply(tx, callback, payment, refund_id, body)
         return False
 
     async def _apply(
-        self, tx: Tx, callback: Callback, payment: Payment, body: dict[str, object]
+        self,
+        tx: Tx,
+        callback: Callback,
+        payment: Payment,
+        refund_id: str | None,
+        body: dict[str, object],
     ) -> None:
         """Believe a verified callback, once for each event of its provider."""
-        credential = payment.terms.callback_secret or ""
+        credential = payment.terms.callback_secret or f"connector:{callback.microservice}"
         key = str(body.get("event_id") or hashlib.sha256(callback.body).hexdigest())[:200]
-        row = FunctionResult(callback.body.decode(), None, None, None)
-        finding = judge(200, row, payment)
+        row = FunctionResult(orjson.dumps(body).decode(), None, None, None)
+        subject = payment
+        if refund_id is not None:
+            refund = (await storage.lock(tx, [refund_id]))[refund_id]
+            subject = refunds.subject(refund, payment)
+        finding = judge(200, row, subject)
         if finding.evidence is Evidence.UNDEFINED:  # it says nothing that can be believed
             finding = replace(finding, evidence=Evidence.SILENT)
         if not await callbacks.apply_once(
@@ -101,8 +173,19 @@ class Callbacks:
             await self._end(tx, callback, "repeated", "this event was applied before", payment.id)
             return
         ENDED.labels("applied").inc()
+        if finding.evidence is Evidence.PENDING:  # something happened there: look what
+            await self._ask(tx, payment.id, refund_id)
+        if refund_id is not None:
+            await self._refunds.believe_in(tx, refund_id, payment.id, callback.id, finding)
+            return
         attempt = await attempts.last_id(tx, payment.id)
         await self._believer.believe(tx, [Heard(payment, attempt, callback.id, finding)])
+
+    async def _ask(self, tx: Tx, payment_id: str, refund_id: str | None) -> None:
+        if refund_id is not None:
+            await storage.ask_now(tx, refund_id)
+        else:
+            await callbacks.ask_now(tx, payment_id)
 
     async def _end(
         self, tx: Tx, callback: Callback, state: str, reason: str, payment_id: str | None

@@ -65,7 +65,9 @@ class Enquiries:
             due = await enquiries.claim_due(tx, limit, lease_extra_seconds)
             now = dt.datetime.now(dt.UTC)
             unsent = [d for d in due if _waits(d) and d.attempt_state == "ready"]
-            expired = [d for d in unsent if d.payment.send_before <= now]
+            late = [d for d in unsent if d.payment.send_before <= now]
+            unsent_ids = await attempts.lock_unsent(tx, [d.payment.id for d in late])
+            expired = [d for d in late if d.payment.id in unsent_ids]
             under_way = [d for d in due if _waits(d) and d not in expired]
             fresh = [d.payment for d in due if _unheard_of(d) and d not in expired]
             if fresh:
@@ -136,9 +138,9 @@ class Enquiries:
             return undefined(
                 "not_found_unproven", "the provider knows no such payment, which proves nothing"
             )
-        until = due.sent_until
+        until = due.sent_until or due.payment.seen_at
         grace = dt.timedelta(seconds=terms.grace_seconds)
-        if until is not None and dt.datetime.now(dt.UTC) < until + grace:
+        if dt.datetime.now(dt.UTC) < until + grace:
             return undefined("not_found_yet", "a request under way may still arrive there")
         return replace(finding, reason_code="never_sent")
 
@@ -157,7 +159,7 @@ class Enquiries:
 def _waits(due: Due) -> bool:
     """Say whether the payment's attempt is still in other hands: nothing to ask about yet."""
     under_way = due.attempt_state in ("ready", "sending", "answered")
-    return due.payment.status is PaymentStatus.PROCESSING and under_way
+    return due.payment.status in (PaymentStatus.PROCESSING, PaymentStatus.HELD) and under_way
 
 
 def _unheard_of(due: Due) -> bool:
@@ -165,6 +167,8 @@ def _unheard_of(due: Due) -> bool:
 
 
 def _look_again_seconds(due: Due, now: dt.datetime) -> float:
+    if due.payment.status is PaymentStatus.HELD:  # until a person decides or its time is over
+        return max(0.1, (due.payment.send_before - now).total_seconds())
     if due.attempt_state != "sending" or due.sent_until is None:
         return LOOK_AGAIN_SECONDS
     return max(0.0, (due.sent_until - now).total_seconds()) + AFTER_LEASE_SECONDS

@@ -86,7 +86,7 @@ class Reservation:
     def _return(self, outbounds: Sequence[Outbound]) -> None:
         for outbound in outbounds:
             payment = outbound.payment
-            self._slots.give_back(payment.client_id, payment.microservice)
+            self._slots.give_back(payment.client_id, payment.lane)
 
 
 class Claims:
@@ -117,7 +117,7 @@ class Claims:
                 tx, self._leasing.owner, limit, *full, self._leasing.extra_seconds
             )
             for one in claimed:
-                if slots.take(one.payment.client_id, one.payment.microservice):
+                if slots.take(one.payment.client_id, one.payment.lane):
                     reservation.add(self._outbound(one, now))
                 else:  # the claim met a cap half-way
                     await attempts.put_back(tx, one.id, one.fence)

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Callable
 
 import structlog
 from mospay_shared.chassis.database import DATABASE_DOWN, Database
@@ -9,9 +10,18 @@ from mospay_shared.chassis.workers import Worker
 
 from mospay_payment_router.clients import Provider
 from mospay_payment_router.domain.answers import Answer, Call
+from mospay_payment_router.domain.payments import Payment
+from mospay_payment_router.storage.callbacks import Callback
 from mospay_payment_router.usecases.answers import Answers
-from mospay_payment_router.usecases.callbacks import Callbacks
+from mospay_payment_router.usecases.callbacks import (
+    Callbacks,
+    Reading,
+    read_reading,
+    translation_request,
+)
+from mospay_payment_router.usecases.catalogue import Catalogue
 from mospay_payment_router.usecases.enquire import Enquiries, Question
+from mospay_payment_router.usecases.operations import Operations
 from mospay_payment_router.usecases.sending import Claims, Leasing
 from mospay_payment_router.usecases.sweep import sweep
 from mospay_payment_router.workers.sender import call_headers
@@ -19,6 +29,7 @@ from mospay_payment_router.workers.sender import call_headers
 log = structlog.get_logger()
 CLAIM = 64  # rows a claim of attempts
 SWEEP_SECONDS = 60.0
+TRANSLATION_SECONDS = 5.0  # for a connector to verify and read a callback
 
 
 class Rounds:
@@ -33,18 +44,25 @@ class Rounds:
         answers: Answers,
         enquiries: Enquiries,
         callbacks: Callbacks,
+        operations: Operations,
+        catalogue: Catalogue,
+        credentials: Callable[[Payment], dict[str, str]],
+        refunds: Worker,
         enquiries_in_flight: int,
         secrets_hours: float,
     ) -> None:
         self._database, self._provider = database, provider
         self._claims, self._leasing = claims, leasing
         self._answers, self._enquiries, self._callbacks = answers, enquiries, callbacks
-        self._secrets_hours = secrets_hours
+        self._operations, self._secrets_hours = operations, secrets_hours
+        self._catalogue, self._refunds = catalogue, refunds
+        self._credentials = credentials
         self._asking: set[asyncio.Task[None]] = set()
         self._asking_limit = enquiries_in_flight
         self.ready = Worker("ready_attempts", self._ready, 0.5)
         self.enquire = Worker("enquiries", self._enquire, 0.25)
         self.callbacks = Worker("callbacks", self._match, 0.5)
+        self.cancels = Worker("cancels", self._cancel, 0.5)
 
     def workers(self) -> list[Worker]:
         """Return all of them."""
@@ -54,6 +72,7 @@ class Rounds:
             Worker("unjudged_answers", self._judge, 1.0),
             self.enquire,
             self.callbacks,
+            self.cancels,
             Worker("sweep", self._sweep, SWEEP_SECONDS),
         ]
 
@@ -96,10 +115,11 @@ class Rounds:
         answer: Answer | None = None
         try:
             if isinstance(question.call, Call):
+                headers = call_headers(payment, question.due.attempt_id, "")
                 answer = await self._provider.post(
                     question.call.url,
                     question.call.payload,
-                    call_headers(payment, question.due.attempt_id, ""),
+                    headers | self._credentials(payment),
                     payment.terms.timeout_seconds,
                 )
             await self._enquiries.hear(question, answer, started_at)
@@ -109,10 +129,31 @@ class Rounds:
             log.exception("enquiry_failed", payment_id=payment.id)
 
     async def _match(self) -> int:
-        done, asked = await self._callbacks.match(CLAIM)
+        due = await self._callbacks.claim(CLAIM)
+        readings = await asyncio.gather(*(self._read(callback) for callback in due))
+        asked = False
+        for callback, reading in zip(due, readings, strict=True):
+            asked |= await self._callbacks.match(callback, reading)
         if asked:
             self.enquire.wake()
-        return done
+            self._refunds.wake()
+        return len(due)
+
+    async def _read(self, callback: Callback) -> Reading | None:
+        """Let the connector verify and read a callback, where it is the one to do so."""
+        base_url = self._catalogue.translator(callback.microservice)
+        if base_url is None:
+            return None
+        url = f"{base_url.rstrip('/')}/callbacks"
+        headers = {"Accept": "application/json"}
+        return read_reading(
+            await self._provider.post(
+                url, translation_request(callback), headers, TRANSLATION_SECONDS
+            )
+        )
+
+    async def _cancel(self) -> int:
+        return await self._operations.apply_cancels(CLAIM)
 
     async def _sweep(self) -> int:
         return await sweep(self._database, self._secrets_hours)

@@ -6,13 +6,17 @@ from urllib.parse import quote
 
 import structlog
 from mospay_shared.chassis.batcher import Batcher
+from mospay_shared.chassis.sealed import SealBroken
 from mospay_shared.chassis.telemetry import new_traceparent
 from prometheus_client import Counter, Gauge, Histogram
 
 from mospay_payment_router.clients import LeaseLapsed, Provider
+from mospay_payment_router.domain.answers import Answer
+from mospay_payment_router.domain.breaker import Breakers
 from mospay_payment_router.domain.payments import Payment
 from mospay_payment_router.domain.slots import Slots
 from mospay_payment_router.usecases.answers import Answers, Received
+from mospay_payment_router.usecases.providers import Providers
 from mospay_payment_router.usecases.sending import Outbound
 
 log = structlog.get_logger()
@@ -32,11 +36,12 @@ def call_headers(payment: Payment, attempt_id: str, callback_url: str) -> dict[s
     """Return the headers every call to a connector has."""
     headers = {
         "X-Attempt-Id": attempt_id,
+        "X-Currency": payment.currency,
         "traceparent": new_traceparent(payment.traceparent),
         "Accept": "application/json",
     }
     if callback_url:
-        path = f"/v1/callbacks/{quote(payment.microservice, safe='')}"
+        path = f"/v1/callbacks/{quote(payment.provider, safe='')}"
         headers["X-Callback-Url"] = callback_url.rstrip("/") + path
     return headers
 
@@ -50,9 +55,12 @@ class Sender:
         answers: Answers,
         slots: Slots,
         callback_url: str,
+        providers: Providers,
+        breakers: Breakers,
     ) -> None:
         self._provider, self._answers = provider, answers
         self._slots, self._callback_url = slots, callback_url
+        self._providers, self._breakers = providers, breakers
         self._tasks: set[asyncio.Task[None]] = set()
         self._outcomes: Batcher[Received, None] | None = None
         self._freed: Callable[[], None] = lambda: None
@@ -84,7 +92,7 @@ class Sender:
         try:
             received = await self._call(outbound)
         finally:
-            self._slots.give_back(payment.client_id, payment.microservice)
+            self._slots.give_back(payment.client_id, payment.lane)
             if self._slots.waiting:
                 self._freed()
             IN_FLIGHT.set(len(self._tasks))
@@ -94,21 +102,28 @@ class Sender:
 
     async def _call(self, outbound: Outbound) -> Received | None:
         payment = outbound.payment
-        started = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop()
+        started = clock.time()
         try:
+            headers = call_headers(payment, outbound.attempt_id, self._callback_url)
             answer = await self._provider.post(
                 outbound.url,
                 outbound.payload,
-                call_headers(payment, outbound.attempt_id, self._callback_url),
+                headers | self._providers.headers(payment),
                 payment.terms.timeout_seconds,
                 outbound.may_send,
             )
+        except SealBroken as error:
+            words = f"the client's credentials with the provider can't be opened: {error}"
+            answer = Answer(None, None, words, never_sent=True)
         except LeaseLapsed:
             log.warning("lease_lapsed_unsent", attempt_id=outbound.attempt_id)
             await self._answers.return_unsent(outbound.attempt_id, outbound.fence)
             self._slots.waiting.add(payment.client_id)
             return None
-        SECONDS.labels(payment.microservice).observe(asyncio.get_running_loop().time() - started)
+        fine = answer.status is not None and answer.status < 500
+        self._breakers.record(payment.lane, clock.time(), fine)
+        SECONDS.labels(payment.provider).observe(clock.time() - started)
         result = f"{answer.status // 100}xx" if answer.status else "none"
-        SENT.labels(payment.microservice, result).inc()
+        SENT.labels(payment.provider, result).inc()
         return Received(outbound.attempt_id, outbound.fence, payment, answer)

@@ -99,6 +99,18 @@ _REASONS = {
     "service_not_assigned": ("The service is not switched on for you.", "Ask the operator."),
     "service_unknown": ("The service does not exist any more.", "Ask the operator."),
     "functions_refused": ("The service is not set up completely.", "Ask the operator."),
+    "risk_refused": (
+        "The risk rules refused it before anything was sent.",
+        "Ask the operator, or use another way to pay.",
+    ),
+    "refused_in_review": (
+        "The risk rules held it, and a person of the operator refused it. Nothing was sent.",
+        "Ask the operator, or use another way to pay.",
+    ),
+    "payload_erased": (
+        "It was held for so long that what the payer had entered was erased. Nothing was sent.",
+        "Start a new payment if the payer still wants to pay.",
+    ),
     "function_failed": ("The service is not set up correctly.", "Ask the operator."),
     "refused_by_function": ("The service's own rules refused it before it was sent.", ""),
     "secrets_unreadable": ("What the payer entered could not be opened.", "Ask the operator."),

@@ -7,8 +7,19 @@ from dataclasses import dataclass
 from mospay_portal_api.domain.errors import Forbidden
 
 EMAIL_PATTERN = r"^[^@\s\x00]{1,64}@[A-Za-z0-9.-]{1,190}\.[A-Za-z0-9-]{2,63}$"
-READS = frozenset({"directory:read", "ledger:read"})
-CHANGES = frozenset({"directory:write", "credentials:write", "endpoints:write", "users:write"})
+READS = frozenset({"directory:read", "ledger:read", "risk:read", "functions:read"})
+CHANGES = frozenset(
+    {
+        "directory:write",
+        "credentials:write",
+        "endpoints:write",
+        "users:write",
+        "payments:resolve",
+        "providers:write",
+        "risk:write",
+        "functions:write",
+    }
+)
 # Client users have no permission in the directory yet, whatever their role.
 PERMISSIONS = {
     ("admin", "owner"): READS | CHANGES,

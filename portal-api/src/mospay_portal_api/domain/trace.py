@@ -13,6 +13,7 @@ _FOR_CLIENTS = frozenset(
     "app_id mode microservice service route amount_minor currency reference request_id url "
     "delivery_id http_status result enquiry version from to postings".split()
 )
+_RISK = "The risk rules looked at it, or a person did."
 _RETRIED = {
     "retry": "This step failed and is tried again by itself.",
     "dead": "This step failed; the operator looks after it.",
@@ -90,5 +91,7 @@ def for_client(kind: str, outcome: str, detail: str | None, data: Mapping[str, A
     """Return detail and data of a hop as a merchant may see them."""
     shown = redacted(data)
     kept = None if shown is None else {k: v for k, v in shown.items() if k in _FOR_CLIENTS}
+    if data is not None and "risk" in data:  # who learns the rules learns how to stay below them
+        return _RISK, kept or None
     # An exception's text in an inbox is about our insides; a provider's reason is about them.
     return (_RETRIED.get(outcome) if kind == "message" else detail), kept or None

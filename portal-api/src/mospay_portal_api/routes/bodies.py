@@ -2,6 +2,7 @@
 
 import math
 import zoneinfo
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from mospay_shared.contracts import FieldDefinitionV1, LimitsV1
@@ -87,6 +88,7 @@ Mode = Annotated[str, Field(pattern="^(live|test)$")]
 AppId = Annotated[str, Field(pattern="^[A-Za-z0-9_]{3,40}$")]
 Word = Annotated[str, Field(pattern="^[A-Za-z0-9_]{1,40}$")]
 Urls = Annotated[dict[str, Annotated[str, Field(max_length=500)]], Field(max_length=2)]
+RatePerMinute = Annotated[int, Field(ge=1, le=10_000_000, description="calls a minute")]
 Version = Annotated[int, Field(ge=1, le=BIGINT, description="the version that was read")]
 
 
@@ -101,6 +103,12 @@ class Body(BaseModel):
         if faults := storable_faults(body):
             raise Invalid(faults)
         return body
+
+
+def changed_values(body: Body, *, may_be_null: Collection[str]) -> dict[str, Any]:
+    """Return what a change names, as JSON; null changes nothing but what may be null."""
+    given = body.model_dump(mode="json", include=body.model_fields_set - {"version"})
+    return {key: value for key, value in given.items() if value is not None or key in may_be_null}
 
 
 class SignIn(Body):
@@ -132,14 +140,17 @@ class NewClient(Body):
     currency: Currency
     time_zone: TimeZone = "UTC"
     answer_wait_seconds: int = Field(30, ge=1, le=120)
+    rate_per_minute: RatePerMinute | None = None
     app_ids: AppIds = Field(default_factory=AppIds)
 
 
 class ClientChange(Body):
-    """What to change, and the version that was read."""
+    """What to change, and the version that was read; a rate of null is the gateway's own."""
 
     name: Name | None = None
     active: bool | None = None
+    answer_wait_seconds: int | None = Field(None, ge=1, le=120)
+    rate_per_minute: RatePerMinute | None = None
     version: Version
 
 
@@ -157,6 +168,7 @@ class NewService(Body):
     payer_window_seconds: int = Field(900, ge=10, le=7 * 86_400)
     provider_timeout_seconds: float = Field(10, gt=0, le=120)
     connector: dict[str, Any] = Field(default_factory=dict, max_length=50)
+    rate_per_minute: RatePerMinute | None = Field(None, description="payments, of all clients")
 
 
 class ServiceChange(Body):
@@ -170,21 +182,26 @@ class ServiceChange(Body):
     payer_window_seconds: int | None = Field(None, ge=10, le=7 * 86_400)
     provider_timeout_seconds: float | None = Field(None, gt=0, le=120)
     connector: dict[str, Any] | None = Field(None, max_length=50)
+    rate_per_minute: RatePerMinute | None = Field(None, description="null takes the limit away")
     active: bool | None = None
     version: Version
 
 
 class NewAssignment(Body):
-    """Let a client use a service."""
+    """Let a client use a service; its own limits are at most as wide as the service's."""
 
     client_id: str = Field(max_length=80)
     service_id: str = Field(max_length=80)
+    limits: LimitsV1 = Field(default_factory=LimitsV1)
+    answer_wait_seconds: int | None = Field(None, ge=1, le=120)
 
 
-class Switch(Body):
-    """On or off, and the version that was read."""
+class AssignmentChange(Body):
+    """What to change, and the version that was read; an answer wait of null is the client's."""
 
-    active: bool
+    active: bool = True
+    limits: LimitsV1 = Field(default_factory=LimitsV1, description="replaces all of them")
+    answer_wait_seconds: int | None = Field(None, ge=1, le=120)
     version: Version
 
 
@@ -193,6 +210,14 @@ class NewCredential(Body):
 
     mode: Mode
     kind: str = Field(pattern="^(api_password|api_key)$")
+    rate_per_minute: RatePerMinute | None = None
+
+
+class CredentialChange(Body):
+    """The rate of a credential (null: none of its own), and the version that was read."""
+
+    rate_per_minute: RatePerMinute | None
+    version: Version
 
 
 class NewEndpoint(Body):

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path, Request
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import Response
 from mospay_shared.chassis.problems import FieldProblem, Problem, ProblemBody, problem_response
 from mospay_shared.chassis.service import Service
@@ -53,6 +53,7 @@ def _is_reference(value: Any) -> Any:
     return value
 
 
+Read = Annotated[int, Query(alias="version", ge=1, le=2**63 - 1, description="that was read")]
 Reference = Annotated[str, Path(max_length=80), BeforeValidator(_is_reference)]
 
 

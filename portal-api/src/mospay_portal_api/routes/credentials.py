@@ -5,12 +5,12 @@ import datetime as dt
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from mospay_shared.chassis.settings import decode_key
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from mospay_portal_api.domain.credentials import api_key, api_password
 from mospay_portal_api.domain.errors import NotFound
 from mospay_portal_api.domain.people import Person, asker
-from mospay_portal_api.routes.bodies import NewCredential, NewEndpoint
+from mospay_portal_api.routes.bodies import CredentialChange, NewCredential, NewEndpoint
 from mospay_portal_api.routes.context import PROBLEMS, Context, Reference, author
 from mospay_portal_api.storage import audit
 from mospay_portal_api.storage import directory as store
@@ -41,7 +41,10 @@ class Credential(BaseModel):
     app_id: str
     lookup: str
     revoked: bool
+    confirmed: bool = Field(description="the gateway has acknowledged this version")
+    rate_per_minute: int | None
     expires_at: dt.datetime | None
+    version: int
     created_at: dt.datetime
 
 
@@ -94,7 +97,7 @@ def router(context: Context) -> APIRouter:
         by = author(person, request)
         async with database.transaction() as tx:
             credential_id = await directory.add_credential(
-                tx, relay, by, client_id, app_id, body.mode, body.kind, made
+                tx, relay, by, client_id, app_id, body.mode, body.kind, made, body.rate_per_minute
             )
         return CreatedCredential(
             credential_id=credential_id,
@@ -104,11 +107,23 @@ def router(context: Context) -> APIRouter:
             **made.shown,
         )
 
+    @routes.patch("/credentials/{credential_id}")
+    async def change(
+        credential_id: Reference, body: CredentialChange, request: Request, person: Person = writes
+    ) -> Credential:
+        """Set the rate of a credential."""
+        by = author(person, request)
+        async with database.transaction() as tx:
+            row = await directory.change_credential(
+                tx, relay, by, credential_id, body.version, body.rate_per_minute
+            )
+        return Credential(**dict(row))
+
     @routes.delete("/credentials/{credential_id}", status_code=204, response_class=Response)
     async def revoke(
         credential_id: Reference, request: Request, person: Person = writes
     ) -> Response:
-        """Revoke a credential."""
+        """Revoke a credential; it is `confirmed` once the gateway has acknowledged it."""
         by = author(person, request)
         async with database.transaction() as tx:
             await directory.revoke_credential(tx, relay, by, credential_id)

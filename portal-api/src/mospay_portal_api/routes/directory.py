@@ -2,18 +2,18 @@
 
 import datetime as dt
 import secrets
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from mospay_shared.contracts import AppV1, ServiceV1
-from pydantic import BaseModel
+from mospay_shared.contracts import AppV1, LimitsV1, ServiceV1
+from pydantic import BaseModel, Field
 
 from mospay_portal_api.domain.credentials import generated_password
 from mospay_portal_api.domain.errors import Fault, Invalid
 from mospay_portal_api.domain.people import ROLES, Person
 from mospay_portal_api.routes.bodies import (
-    BIGINT,
+    AssignmentChange,
     ClientChange,
     NewAssignment,
     NewClient,
@@ -21,15 +21,13 @@ from mospay_portal_api.routes.bodies import (
     NewService,
     NewUser,
     ServiceChange,
-    Switch,
+    changed_values,
 )
-from mospay_portal_api.routes.context import PROBLEMS, Context, Reference, author
+from mospay_portal_api.routes.context import PROBLEMS, Context, Read, Reference, author
 from mospay_portal_api.storage import directory as store
 from mospay_portal_api.storage.view import seen_by
 from mospay_portal_api.usecases import directory, people
 from mospay_portal_api.usecases.bodies import service_body
-
-Read = Annotated[int, Query(alias="version", ge=1, le=BIGINT, description="that was read")]
 
 
 class Company(BaseModel):
@@ -51,8 +49,10 @@ class Client(BaseModel):
     currency: str
     time_zone: str
     answer_wait_seconds: int
+    rate_per_minute: int | None
     apps: list[AppV1]
     active: bool
+    confirmed: bool = Field(description="the gateway has acknowledged this version")
     version: int
     created_at: dt.datetime
 
@@ -69,6 +69,8 @@ class Assignment(BaseModel):
     id: str
     client_id: str
     service_id: str
+    limits: LimitsV1
+    answer_wait_seconds: int | None
     active: bool
     version: int
 
@@ -174,12 +176,11 @@ def clients_router(context: Context) -> APIRouter:
     async def change_client(
         client_id: Reference, body: ClientChange, request: Request, person: Person = writes
     ) -> Client:
-        """Rename, activate or deactivate a client."""
+        """Rename, activate or deactivate a client, set its answer wait and rate."""
+        changes = changed_values(body, may_be_null={"rate_per_minute"})
         by = author(person, request)
         async with database.transaction() as tx:
-            row = await directory.change_client(
-                tx, relay, by, client_id, body.version, body.name, body.active
-            )
+            row = await directory.change_client(tx, relay, by, client_id, body.version, changes)
         return Client(**dict(row))
 
     @routes.delete("/{client_id}", status_code=204, response_class=Response)
@@ -222,7 +223,7 @@ def services_router(context: Context) -> APIRouter:
         service_id: Reference, body: ServiceChange, request: Request, person: Person = writes
     ) -> ServiceOut:
         """Change a service; later payments see it, accepted ones don't."""
-        changes = body.model_dump(mode="json", exclude={"version"}, exclude_none=True)
+        changes = changed_values(body, may_be_null={"rate_per_minute"})
         by = author(person, request)
         async with database.transaction() as tx:
             row = await directory.change_service(tx, relay, by, service_id, body.version, changes)
@@ -258,18 +259,19 @@ def assignments_router(context: Context) -> APIRouter:
         """Let a client use a service."""
         by = author(person, request)
         async with database.transaction() as tx:
-            row = await directory.assign(tx, relay, by, body.client_id, body.service_id)
+            row = await directory.assign(tx, relay, by, body.model_dump(mode="json"))
         return Assignment(**dict(row))
 
     @routes.patch("/{assignment_id}")
-    async def switch(
-        assignment_id: Reference, body: Switch, request: Request, person: Person = writes
+    async def change_assignment(
+        assignment_id: Reference, body: AssignmentChange, request: Request, person: Person = writes
     ) -> Assignment:
-        """Switch an assignment on or off."""
+        """Switch an assignment on or off, set the client's own limits and answer wait."""
+        changes = changed_values(body, may_be_null={"answer_wait_seconds"})
         by = author(person, request)
         async with database.transaction() as tx:
-            row = await directory.switch_assignment(
-                tx, relay, by, assignment_id, body.version, body.active
+            row = await directory.change_assignment(
+                tx, relay, by, assignment_id, body.version, changes
             )
         return Assignment(**dict(row))
 

@@ -8,14 +8,19 @@ from mospay_shared.chassis.database import Tx
 LIST_LIMIT = 10_000  # rows of one list; a snapshot has no limit
 _CLIENTS = """
 select c.id, c.company_id, co.name as company_name, c.name, c.currency, c.time_zone,
-    c.answer_wait_seconds, c.active, c.version, c.deleted, c.created_at,
+    c.answer_wait_seconds, c.rate_per_minute, c.active, c.version, c.deleted, c.created_at,
+    c.confirmed_version >= c.version as confirmed,
     coalesce((select jsonb_agg(jsonb_build_object('app_id', a.app_id, 'mode', a.mode)
         order by a.mode desc) from client_apps a where a.client_id = c.id), '[]') as apps
 from clients c join companies co on co.id = c.company_id"""
 _LIVE = "select * from {} where not deleted order by id limit $1"
-_CREDENTIAL_SHOWN = """
-select id, client_id, app_id, mode, kind, lookup, expires_at, revoked, version, created_at
-from credentials where client_id = $1 order by created_at desc, id limit $2"""
+_CREDENTIAL_SHOWN_COLUMNS = """
+select id, client_id, app_id, mode, kind, lookup, expires_at, revoked, rate_per_minute, version,
+    created_at, confirmed_version >= version as confirmed
+from credentials"""
+_CREDENTIAL_SHOWN = (
+    f"{_CREDENTIAL_SHOWN_COLUMNS} where client_id = $1 order by created_at desc, id limit $2"
+)
 
 
 async def next_version(tx: Tx) -> int:
@@ -32,7 +37,7 @@ async def current_version(tx: Tx) -> int:
 
 
 async def everything(tx: Tx, table: str) -> list[asyncpg.Record]:
-    """Return all rows of companies, clients, services or assignments, tombstones included."""
+    """Return all rows of a table of the directory, tombstones included."""
     return await tx.fetch(
         f"{_CLIENTS if table == 'clients' else f'select * from {table}'} order by id"
     )
@@ -78,10 +83,11 @@ async def insert_client(tx: Tx, values: dict[str, Any], apps: dict[str, str]) ->
     An App ID is never free again: payments and function names carry it.
     """
     keys = (
-        "id", "company_id", "name", "currency", "time_zone", "answer_wait_seconds", "version",
+        "id", "company_id", "name", "currency", "time_zone", "answer_wait_seconds",
+        "rate_per_minute", "version",
     )  # fmt: skip
     await tx.run(
-        f"insert into clients ({', '.join(keys)}) values ($1, $2, $3, $4, $5, $6, $7)",
+        f"insert into clients ({', '.join(keys)}) values ($1, $2, $3, $4, $5, $6, $7, $8)",
         *(values[key] for key in keys),
     )
     rows = await tx.fetch(
@@ -97,6 +103,11 @@ async def insert_client(tx: Tx, values: dict[str, Any], apps: dict[str, str]) ->
 async def client(tx: Tx, client_id: str) -> asyncpg.Record | None:
     """Return a client with its App IDs, also a deleted one."""
     return await tx.row(f"{_CLIENTS} where c.id = $1", client_id)
+
+
+async def clients_by_id(tx: Tx, ids: list[str]) -> list[asyncpg.Record]:
+    """Return clients with their App IDs, also deleted ones."""
+    return await tx.fetch(f"{_CLIENTS} where c.id = any($1::text[]) order by c.id", ids)
 
 
 async def clients(tx: Tx) -> list[asyncpg.Record]:
@@ -125,16 +136,25 @@ async def active_counts(tx: Tx, client_id: str | None) -> tuple[int, int]:
 
 
 async def update_client(
-    tx: Tx, client_id: str, version: int, name: str | None, active: bool | None
+    tx: Tx,
+    client_id: str,
+    version: int,
+    *,
+    name: str,
+    active: bool,
+    answer_wait_seconds: int,
+    rate_per_minute: int | None,
 ) -> None:
-    """Change a client; what is None stays."""
+    """Change a client; the gateway is told at once."""
     await tx.run(
-        "update clients set name = coalesce($3, name), active = coalesce($4, active), "
-        "version = $2 where id = $1",
+        "update clients set name = $3, active = $4, answer_wait_seconds = $5, "
+        "rate_per_minute = $6, version = $2, push_after = now() where id = $1",
         client_id,
         version,
         name,
         active,
+        answer_wait_seconds,
+        rate_per_minute,
     )
 
 
@@ -176,17 +196,13 @@ async def update_service(
     )
 
 
-async def insert_assignment(
-    tx: Tx, assignment_id: str, client_id: str, service_id: str, version: int
-) -> asyncpg.Record | None:
+async def insert_assignment(tx: Tx, values: dict[str, Any]) -> asyncpg.Record | None:
     """Write an assignment; None when the client has the service already."""
+    keys = ("id", "client_id", "service_id", "limits", "answer_wait_seconds", "version")
     return await tx.row(
-        "insert into assignments (id, client_id, service_id, version) values ($1, $2, $3, $4) "
+        f"insert into assignments ({', '.join(keys)}) values ($1, $2, $3, $4, $5, $6) "
         "on conflict do nothing returning *",
-        assignment_id,
-        client_id,
-        service_id,
-        version,
+        *(values[key] for key in keys),
     )
 
 
@@ -208,20 +224,30 @@ async def assignments_of(tx: Tx, column: str, entity_id: str) -> list[asyncpg.Re
 
 
 async def update_assignment(
-    tx: Tx, assignment_id: str, version: int, active: bool
+    tx: Tx,
+    assignment_id: str,
+    version: int,
+    *,
+    active: bool,
+    limits: dict[str, Any],
+    answer_wait_seconds: int | None,
 ) -> asyncpg.Record | None:
-    """Switch an assignment on or off."""
+    """Change an assignment."""
     return await tx.row(
-        "update assignments set active = $3, version = $2 where id = $1 returning *",
+        "update assignments set active = $3, limits = $4, answer_wait_seconds = $5, version = $2 "
+        "where id = $1 returning *",
         assignment_id,
         version,
         active,
+        limits,
+        answer_wait_seconds,
     )
 
 
 async def bury(tx: Tx, table: str, entity_id: str, version: int) -> None:
     """Turn an entity into a tombstone: its row stays, so that no replica keeps it alive."""
     active = "" if table == "companies" else "active = false, "
+    active += "push_after = now(), " if table == "clients" else ""
     await tx.run(
         f"update {table} set {active}deleted = true, version = $2 where id = $1",
         entity_id,
@@ -242,10 +268,13 @@ async def app_id(tx: Tx, client_id: str, mode: str) -> str | None:
 
 async def insert_credential(tx: Tx, values: dict[str, Any]) -> asyncpg.Record | None:
     """Write a credential; only its hash."""
-    keys = ("id", "client_id", "app_id", "mode", "kind", "lookup", "secret_hash", "version")
+    keys = (
+        "id", "client_id", "app_id", "mode", "kind", "lookup", "secret_hash", "rate_per_minute",
+        "version",
+    )  # fmt: skip
     return await tx.row(
-        f"insert into credentials ({', '.join(keys)}) values ($1, $2, $3, $4, $5, $6, $7, $8) "
-        "returning *",
+        f"insert into credentials ({', '.join(keys)}) "
+        "values ($1, $2, $3, $4, $5, $6, $7, $8, $9) returning *",
         *(values[key] for key in keys),
     )
 
@@ -266,8 +295,31 @@ async def valid_credentials(tx: Tx, client_id: str) -> list[str]:
 async def revoke_credential(tx: Tx, credential_id: str, version: int) -> asyncpg.Record | None:
     """Revoke a credential; None when there is none that still holds."""
     return await tx.row(
-        "update credentials set revoked = true, revoked_at = now(), version = $2 "
-        "where id = $1 and not revoked returning *",
+        "update credentials set revoked = true, revoked_at = now(), version = $2, "
+        "push_after = now() where id = $1 and not revoked returning *",
         credential_id,
         version,
+    )
+
+
+async def credential(tx: Tx, credential_id: str) -> asyncpg.Record | None:
+    """Return a credential with its hash, also a revoked one."""
+    return await tx.row("select * from credentials where id = $1", credential_id)
+
+
+async def credential_shown(tx: Tx, credential_id: str) -> asyncpg.Record | None:
+    """Return a credential without its hash."""
+    return await tx.row(f"{_CREDENTIAL_SHOWN_COLUMNS} where id = $1", credential_id)
+
+
+async def update_credential(
+    tx: Tx, credential_id: str, version: int, rate_per_minute: int | None
+) -> asyncpg.Record | None:
+    """Change the rate of a credential; the gateway is told at once."""
+    return await tx.row(
+        "update credentials set rate_per_minute = $3, version = $2, push_after = now() "
+        "where id = $1 returning *",
+        credential_id,
+        version,
+        rate_per_minute,
     )

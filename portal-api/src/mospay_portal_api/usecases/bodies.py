@@ -11,6 +11,7 @@ from mospay_shared.contracts import (
     CompanyV1,
     Contract,
     CredentialV1,
+    IpRuleV1,
     Outgoing,
     ServiceV1,
     outgoing,
@@ -34,6 +35,7 @@ def client_body(row: Any) -> ClientV1:
         currency=row["currency"],
         time_zone=row["time_zone"],
         answer_wait_seconds=row["answer_wait_seconds"],
+        rate_per_minute=row["rate_per_minute"],
         active=row["active"],
         version=row["version"],
         deleted=row["deleted"],
@@ -57,6 +59,8 @@ def assignment_body(row: Any) -> AssignmentV1:
         assignment_id=row["id"],
         client_id=row["client_id"],
         service_id=row["service_id"],
+        limits=row["limits"],
+        answer_wait_seconds=row["answer_wait_seconds"],
         active=row["active"],
         version=row["version"],
         deleted=row["deleted"],
@@ -75,7 +79,23 @@ def credential_body(row: Any) -> CredentialV1:
         secret_hash=row["secret_hash"],
         expires_at=row["expires_at"],
         revoked=row["revoked"],
+        rate_per_minute=row["rate_per_minute"],
         version=row["version"],
+    )
+
+
+def ip_rule_body(row: Any) -> IpRuleV1:
+    """Return an address rule as it travels."""
+    return IpRuleV1(
+        ip_rule_id=row["id"],
+        client_id=row["client_id"],
+        kind=row["kind"],
+        cidr=row["cidr"],
+        expires_at=row["expires_at"],
+        note=row["note"],
+        active=row["active"],
+        version=row["version"],
+        deleted=row["deleted"],
     )
 
 
@@ -85,6 +105,7 @@ BODIES: dict[str, Callable[[Any], Contract]] = {
     "service": service_body,
     "assignment": assignment_body,
     "credential": credential_body,
+    "ip_rule": ip_rule_body,
 }
 
 

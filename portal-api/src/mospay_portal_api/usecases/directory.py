@@ -10,18 +10,20 @@ from mospay_shared.chassis.outbox import Relay
 from mospay_shared.ids import new_id
 
 from mospay_portal_api.domain.credentials import NewCredential
-from mospay_portal_api.domain.directory import service_faults
+from mospay_portal_api.domain.directory import assignment_limit_faults, service_faults
 from mospay_portal_api.domain.errors import Conflict, Fault, Invalid, NotFound, StaleVersion
 from mospay_portal_api.domain.people import Author
-from mospay_portal_api.storage import audit, people
+from mospay_portal_api.storage import audit, ip_rules, people
 from mospay_portal_api.storage import directory as store
 from mospay_portal_api.usecases.bodies import BODIES, changed
 
 _TABLES = {"company": "companies", "client": "clients", "service": "services",
-           "assignment": "assignments"}  # fmt: skip
+           "assignment": "assignments", "ip_rule": "ip_rules"}  # fmt: skip
+
+_WORDS = {"ip_rule": "address rule"}
 
 
-async def _tell(
+async def tell(
     tx: Tx, relay: Relay, by: Author, action: str, kind: str, row: Any, before: Any = None
 ) -> None:
     """Write the audit row and the event of a change; the hash of a credential in the event only."""
@@ -33,12 +35,12 @@ async def _tell(
     await relay.enqueue(tx, [changed(kind, row)])
 
 
-def _existing(row: Any, kind: str, expected: int | None = None) -> Any:
+def existing(row: Any, kind: str, expected: int | None = None) -> Any:
     """Return a row that is there and, where a version was read, still has it."""
     if row is None or row["deleted"]:
-        raise NotFound(f"There is no such {kind}")
+        raise NotFound(f"There is no such {_WORDS.get(kind, kind)}")
     if expected is not None and row["version"] != expected:
-        raise StaleVersion(kind, row["version"])
+        raise StaleVersion(_WORDS.get(kind, kind), row["version"])
     return row
 
 
@@ -46,7 +48,7 @@ async def create_company(tx: Tx, relay: Relay, by: Author, name: str) -> Any:
     """Make a company; return its row."""
     version = await store.next_version(tx)
     row = await store.insert_company(tx, new_id("com"), name, version)
-    await _tell(tx, relay, by, "company_created", "company", row)
+    await tell(tx, relay, by, "company_created", "company", row)
     return row
 
 
@@ -65,25 +67,21 @@ async def create_client(
         names = " and ".join(apps[mode] for mode in sorted(taken))
         raise Conflict(f"The App ID {names} is taken")
     row = await store.client(tx, client_id)
-    await _tell(tx, relay, by, "client_created", "client", row)
+    await tell(tx, relay, by, "client_created", "client", row)
     return row
 
 
 async def change_client(
-    tx: Tx,
-    relay: Relay,
-    by: Author,
-    client_id: str,
-    expected: int,
-    name: str | None,
-    active: bool | None,
+    tx: Tx, relay: Relay, by: Author, client_id: str, expected: int, changes: dict[str, Any]
 ) -> Any:
-    """Rename, activate or deactivate a client; return its row."""
+    """Change name, activity, answer wait or rate of a client; return its row."""
     version = await store.next_version(tx)
-    before = _existing(await store.client(tx, client_id), "client", expected)
-    await store.update_client(tx, client_id, version, name, active)
+    before = existing(await store.client(tx, client_id), "client", expected)
+    keys = ("name", "active", "answer_wait_seconds", "rate_per_minute")
+    wanted = {key: changes.get(key, before[key]) for key in keys}
+    await store.update_client(tx, client_id, version, **wanted)
     row = await store.client(tx, client_id)
-    await _tell(tx, relay, by, "client_changed", "client", row, before)
+    await tell(tx, relay, by, "client_changed", "client", row, before)
     return row
 
 
@@ -95,7 +93,7 @@ async def create_service(tx: Tx, relay: Relay, by: Author, body: dict[str, Any])
     row = await store.insert_service(tx, new_id("svc"), body, version)
     if row is None:
         raise Conflict("That microservice has a service of this name")
-    await _tell(tx, relay, by, "service_created", "service", row)
+    await tell(tx, relay, by, "service_created", "service", row)
     return row
 
 
@@ -104,18 +102,19 @@ async def change_service(
 ) -> Any:
     """Change a service; what is in `changes` replaces what was; return its row."""
     version = await store.next_version(tx)
-    before = _existing(await store.service(tx, service_id), "service", expected)
+    before = existing(await store.service(tx, service_id), "service", expected)
     active = changes.get("active", before["active"])
     body = {**before["body"], **{k: v for k, v in changes.items() if k != "active"}}
     if faults := service_faults(body):
         raise Invalid(faults)
     row = await store.update_service(tx, service_id, version, body, active)
-    await _tell(tx, relay, by, "service_changed", "service", row, before)
+    await tell(tx, relay, by, "service_changed", "service", row, before)
     return row
 
 
-async def assign(tx: Tx, relay: Relay, by: Author, client_id: str, service_id: str) -> Any:
-    """Let a client use a service; return the assignment's row."""
+async def assign(tx: Tx, relay: Relay, by: Author, values: dict[str, Any]) -> Any:
+    """Let a client use a service, within limits of its own; return the assignment's row."""
+    client_id, service_id = values["client_id"], values["service_id"]
     version = await store.next_version(tx)
     client, service = await store.client(tx, client_id), await store.service(tx, service_id)
     faults = [
@@ -125,21 +124,38 @@ async def assign(tx: Tx, relay: Relay, by: Author, client_id: str, service_id: s
     ]
     if faults:
         raise Invalid(faults)
-    row = await store.insert_assignment(tx, new_id("asg"), client_id, service_id, version)
+    assert service is not None
+    if faults := assignment_limit_faults(values["limits"], service["body"]["limits"]):
+        raise Invalid(faults)
+    made = {**values, "id": new_id("asg"), "version": version}
+    row = await store.insert_assignment(tx, made)
     if row is None:
         raise Conflict("The client has this service already")
-    await _tell(tx, relay, by, "service_assigned", "assignment", row)
+    await tell(tx, relay, by, "service_assigned", "assignment", row)
     return row
 
 
-async def switch_assignment(
-    tx: Tx, relay: Relay, by: Author, assignment_id: str, expected: int, active: bool
+async def change_assignment(
+    tx: Tx, relay: Relay, by: Author, assignment_id: str, expected: int, changes: dict[str, Any]
 ) -> Any:
-    """Switch an assignment on or off; return its row."""
+    """Switch an assignment on or off, change its limits or answer wait; return its row.
+
+    Raises Invalid for a limit that is wider than the service's.
+    """
     version = await store.next_version(tx)
-    before = _existing(await store.assignment(tx, assignment_id), "assignment", expected)
-    row = await store.update_assignment(tx, assignment_id, version, active)
-    await _tell(tx, relay, by, "assignment_switched", "assignment", row, before)
+    before = existing(await store.assignment(tx, assignment_id), "assignment", expected)
+    wanted = {
+        key: changes.get(key, before[key]) for key in ("active", "limits", "answer_wait_seconds")
+    }
+    if "limits" in changes:
+        service = await store.service(tx, before["service_id"])
+        assert service is not None
+        if faults := assignment_limit_faults(wanted["limits"], service["body"]["limits"]):
+            raise Invalid(faults)
+    row = await store.update_assignment(tx, assignment_id, version, **wanted)
+    only_switched = set(changes) <= {"active"}
+    action = "assignment_switched" if only_switched else "assignment_changed"
+    await tell(tx, relay, by, action, "assignment", row, before)
     return row
 
 
@@ -148,6 +164,7 @@ _READ = {
     "client": store.client,
     "service": store.service,
     "assignment": store.assignment,
+    "ip_rule": ip_rules.find,
 }
 
 
@@ -156,11 +173,12 @@ async def delete(
 ) -> None:
     """Turn an entity into a tombstone that every replica hears of, with what hangs on it.
 
-    A client takes its assignments along and revokes its credentials, a service its assignments; a
-    company must have no clients any more and loses its users' logins. Payments stay.
+    A client takes its assignments and address rules along and revokes its credentials, a service
+    its assignments; a company must have no clients any more and loses its users' logins. Payments
+    stay.
     """
     version = await store.next_version(tx)
-    before = _existing(await _READ[kind](tx, entity_id), kind, expected)
+    before = existing(await _READ[kind](tx, entity_id), kind, expected)
     if kind == "company":
         if left := await store.clients_of(tx, entity_id):
             raise Conflict(f"The company still has {left} clients; delete them first")
@@ -171,6 +189,8 @@ async def delete(
     if kind == "client":
         for credential_id in await store.valid_credentials(tx, entity_id):
             await revoke_credential(tx, relay, by, credential_id)
+        for row in await ip_rules.rules(tx, entity_id):
+            await _bury(tx, relay, by, "ip_rule", row, await store.next_version(tx))
     await _bury(tx, relay, by, kind, before, version)
 
 
@@ -179,12 +199,12 @@ async def _bury(tx: Tx, relay: Relay, by: Author, kind: str, row: Any, version: 
     gone = {**dict(row), "deleted": True, "version": version}
     if kind != "company":
         gone["active"] = False
-    await _tell(tx, relay, by, f"{kind}_deleted", kind, gone, row)
+    await tell(tx, relay, by, f"{kind}_deleted", kind, gone, row)
 
 
 async def add_credential(
     tx: Tx, relay: Relay, by: Author, client_id: str, app_id: str, mode: str, kind: str,
-    made: NewCredential,
+    made: NewCredential, rate_per_minute: int | None = None,
 ) -> str:  # fmt: skip
     """Keep a generated credential and send its hash to the gateway; return its id."""
     version = await store.next_version(tx)
@@ -198,10 +218,11 @@ async def add_credential(
         "kind": kind,
         "lookup": made.lookup,
         "secret_hash": made.secret_hash,
+        "rate_per_minute": rate_per_minute,
         "version": version,
     }
     row = await store.insert_credential(tx, values)
-    await _tell(tx, relay, by, "credential_created", "credential", row)
+    await tell(tx, relay, by, "credential_created", "credential", row)
     return str(values["id"])
 
 
@@ -211,4 +232,19 @@ async def revoke_credential(tx: Tx, relay: Relay, by: Author, credential_id: str
     row = await store.revoke_credential(tx, credential_id, version)
     if row is None:
         raise NotFound("There is no such credential, or it is revoked already")
-    await _tell(tx, relay, by, "credential_revoked", "credential", row)
+    await tell(tx, relay, by, "credential_revoked", "credential", row)
+
+
+async def change_credential(
+    tx: Tx, relay: Relay, by: Author, credential_id: str, expected: int, rate_per_minute: int | None
+) -> Any:
+    """Change the rate of a credential that holds; return what may be seen of it."""
+    version = await store.next_version(tx)
+    before = await store.credential(tx, credential_id)
+    if before is None or before["revoked"]:
+        raise NotFound("There is no such credential, or it is revoked")
+    if before["version"] != expected:
+        raise StaleVersion("credential", before["version"])
+    row = await store.update_credential(tx, credential_id, version, rate_per_minute)
+    await tell(tx, relay, by, "credential_changed", "credential", row, before)
+    return await store.credential_shown(tx, credential_id)

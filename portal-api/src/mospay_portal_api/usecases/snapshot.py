@@ -22,7 +22,7 @@ from mospay_portal_api.usecases.bodies import BODIES
 PART_ENTITIES = 100  # the contract's limit
 PART_BYTES = 160 * 1024  # an event has at most 256 KiB
 _LISTS = {"company": "companies", "client": "clients", "service": "services",
-          "assignment": "assignments"}  # fmt: skip
+          "assignment": "assignments", "ip_rule": "ip_rules"}  # fmt: skip
 
 Entity = tuple[str, Contract]
 

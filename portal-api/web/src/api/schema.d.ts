@@ -46,10 +46,10 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Switch
-         * @description Switch an assignment on or off.
+         * Change Assignment
+         * @description Switch an assignment on or off, set the client's own limits and answer wait.
          */
-        patch: operations["switch_bff_v1_assignments__assignment_id__patch"];
+        patch: operations["change_assignment_bff_v1_assignments__assignment_id__patch"];
         trace?: never;
     };
     "/bff/v1/clients": {
@@ -95,7 +95,7 @@ export interface paths {
         head?: never;
         /**
          * Change Client
-         * @description Rename, activate or deactivate a client.
+         * @description Rename, activate or deactivate a client, set its answer wait and rate.
          */
         patch: operations["change_client_bff_v1_clients__client_id__patch"];
         trace?: never;
@@ -143,6 +143,30 @@ export interface paths {
          */
         post: operations["create_endpoint_bff_v1_clients__client_id__endpoints_post"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/clients/{client_id}/provider-credentials/{mode}/{microservice}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put Credential
+         * @description Hand a client's credentials with a connector to the router, which alone can open them.
+         */
+        put: operations["put_credential_bff_v1_clients__client_id__provider_credentials__mode___microservice__put"];
+        post?: never;
+        /**
+         * Drop Credential
+         * @description Erase a client's credentials with a connector.
+         */
+        delete: operations["drop_credential_bff_v1_clients__client_id__provider_credentials__mode___microservice__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -204,12 +228,16 @@ export interface paths {
         post?: never;
         /**
          * Revoke
-         * @description Revoke a credential.
+         * @description Revoke a credential; it is `confirmed` once the gateway has acknowledged it.
          */
         delete: operations["revoke_bff_v1_credentials__credential_id__delete"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Change
+         * @description Set the rate of a credential.
+         */
+        patch: operations["change_bff_v1_credentials__credential_id__patch"];
         trace?: never;
     };
     "/bff/v1/dashboard": {
@@ -230,6 +258,54 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/ip-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rules
+         * @description All rules, or those of one client.
+         */
+        get: operations["rules_bff_v1_ip_rules_get"];
+        put?: never;
+        /**
+         * Create
+         * @description Make a rule; it holds as soon as the gateway has heard of it.
+         */
+        post: operations["create_bff_v1_ip_rules_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/ip-rules/{ip_rule_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete
+         * @description Take a rule away for good.
+         */
+        delete: operations["delete_bff_v1_ip_rules__ip_rule_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change
+         * @description Change expiry or note, switch a rule on or off.
+         */
+        patch: operations["change_bff_v1_ip_rules__ip_rule_id__patch"];
         trace?: never;
     };
     "/bff/v1/payments": {
@@ -272,6 +348,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/bff/v1/payments/{payment_id}/enquire": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Enquire
+         * @description Have the provider asked about a payment now.
+         */
+        post: operations["enquire_bff_v1_payments__payment_id__enquire_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payments/{payment_id}/resolutions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Propose
+         * @description Propose how a payment ended; a second person has to approve.
+         */
+        post: operations["propose_bff_v1_payments__payment_id__resolutions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payments/{payment_id}/review": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Review
+         * @description Release or refuse a held payment; 409 when it has moved on since it was read.
+         */
+        post: operations["review_bff_v1_payments__payment_id__review_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/bff/v1/payments/{payment_id}/trace": {
         parameters: {
             query?: never;
@@ -287,6 +423,306 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/provider-credentials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Credentials
+         * @description Which clients have credentials of their own with which connectors.
+         */
+        get: operations["credentials_bff_v1_provider_credentials_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Health
+         * @description Connectors whose breaker has ever moved, with their latest health.
+         */
+        get: operations["health_bff_v1_providers_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/resolutions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Listed
+         * @description Proposed resolutions, newest first.
+         */
+        get: operations["listed_bff_v1_resolutions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/resolutions/{resolution_id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approve Resolution
+         * @description Decide on what another person proposed.
+         */
+        post: operations["approve_resolution_bff_v1_resolutions__resolution_id__approve_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/resolutions/{resolution_id}/reject": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reject Resolution
+         * @description Decide on what another person proposed.
+         */
+        post: operations["reject_resolution_bff_v1_resolutions__resolution_id__reject_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/risk/decisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Decisions
+         * @description Decisions of risk, newest first; what was allowed without a reason is not kept.
+         */
+        get: operations["decisions_bff_v1_risk_decisions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/risk/lists": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Entries
+         * @description Entries of the block and allow lists, newest first.
+         */
+        get: operations["entries_bff_v1_risk_lists_get"];
+        put?: never;
+        /**
+         * Add Entry
+         * @description Put a phone, device, address, network or customer on a list.
+         */
+        post: operations["add_entry_bff_v1_risk_lists_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/risk/lists/{entry_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Drop Entry
+         * @description Take an entry off its list.
+         */
+        delete: operations["drop_entry_bff_v1_risk_lists__entry_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/risk/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rules
+         * @description Rules, those that are not active too.
+         */
+        get: operations["rules_bff_v1_risk_rules_get"];
+        put?: never;
+        /**
+         * Add Rule
+         * @description Add a rule; it holds for payments taken in from about a second later on.
+         */
+        post: operations["add_rule_bff_v1_risk_rules_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/risk/rules/{rule_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put Rule
+         * @description Replace a rule whose version was read.
+         */
+        put: operations["put_rule_bff_v1_risk_rules__rule_id__put"];
+        post?: never;
+        /**
+         * Drop Rule
+         * @description Delete a rule whose version was read.
+         */
+        delete: operations["drop_rule_bff_v1_risk_rules__rule_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/risk/thresholds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Thresholds
+         * @description Thresholds, those for all clients first.
+         */
+        get: operations["thresholds_bff_v1_risk_thresholds_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/risk/thresholds/{mode}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put Thresholds
+         * @description Set the thresholds of a client, or of all that have none of their own.
+         */
+        put: operations["put_thresholds_bff_v1_risk_thresholds__mode__put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/routing-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All Rules
+         * @description Routing rules, in the order of their priority.
+         */
+        get: operations["all_rules_bff_v1_routing_rules_get"];
+        put?: never;
+        /**
+         * Add Rule
+         * @description Add a routing rule; it holds for payments accepted from now on.
+         */
+        post: operations["add_rule_bff_v1_routing_rules_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/routing-rules/{rule_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change Rule
+         * @description Replace a routing rule whose version was read.
+         */
+        put: operations["change_rule_bff_v1_routing_rules__rule_id__put"];
+        post?: never;
+        /**
+         * Drop Rule
+         * @description Delete a routing rule whose version was read.
+         */
+        delete: operations["drop_rule_bff_v1_routing_rules__rule_id__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -613,13 +1049,36 @@ export interface components {
         Assignment: {
             /** Active */
             active: boolean;
+            /** Answer Wait Seconds */
+            answer_wait_seconds: number | null;
             /** Client Id */
             client_id: string;
             /** Id */
             id: string;
+            limits: components["schemas"]["LimitsV1"];
             /** Service Id */
             service_id: string;
             /** Version */
+            version: number;
+        };
+        /**
+         * AssignmentChange
+         * @description What to change, and the version that was read; an answer wait of null is the client's.
+         */
+        AssignmentChange: {
+            /**
+             * Active
+             * @default true
+             */
+            active: boolean;
+            /** Answer Wait Seconds */
+            answer_wait_seconds?: number | null;
+            /** @description replaces all of them */
+            limits?: components["schemas"]["LimitsV1"];
+            /**
+             * Version
+             * @description the version that was read
+             */
             version: number;
         };
         /**
@@ -662,6 +1121,11 @@ export interface components {
             /** Company Name */
             company_name: string;
             /**
+             * Confirmed
+             * @description the gateway has acknowledged this version
+             */
+            confirmed: boolean;
+            /**
              * Created At
              * Format: date-time
              */
@@ -672,6 +1136,8 @@ export interface components {
             id: string;
             /** Name */
             name: string;
+            /** Rate Per Minute */
+            rate_per_minute: number | null;
             /** Time Zone */
             time_zone: string;
             /** Version */
@@ -679,13 +1145,17 @@ export interface components {
         };
         /**
          * ClientChange
-         * @description What to change, and the version that was read.
+         * @description What to change, and the version that was read; a rate of null is the gateway's own.
          */
         ClientChange: {
             /** Active */
             active?: boolean | null;
+            /** Answer Wait Seconds */
+            answer_wait_seconds?: number | null;
             /** Name */
             name?: string | null;
+            /** Rate Per Minute */
+            rate_per_minute?: number | null;
             /**
              * Version
              * @description the version that was read
@@ -757,6 +1227,11 @@ export interface components {
             /** App Id */
             app_id: string;
             /**
+             * Confirmed
+             * @description the gateway has acknowledged this version
+             */
+            confirmed: boolean;
+            /**
              * Created At
              * Format: date-time
              */
@@ -771,8 +1246,25 @@ export interface components {
             lookup: string;
             /** Mode */
             mode: string;
+            /** Rate Per Minute */
+            rate_per_minute: number | null;
             /** Revoked */
             revoked: boolean;
+            /** Version */
+            version: number;
+        };
+        /**
+         * CredentialChange
+         * @description The rate of a credential (null: none of its own), and the version that was read.
+         */
+        CredentialChange: {
+            /** Rate Per Minute */
+            rate_per_minute: number | null;
+            /**
+             * Version
+             * @description the version that was read
+             */
+            version: number;
         };
         /**
          * CurrencyBalance
@@ -1059,6 +1551,53 @@ export interface components {
             service: string;
         };
         /**
+         * IpRule
+         * @description A rule; without a client a deny rule holds for everybody.
+         */
+        IpRule: {
+            /** Active */
+            active: boolean;
+            /** Cidr */
+            cidr: string;
+            /** Client Id */
+            client_id: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Expires At */
+            expires_at: string | null;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Note */
+            note: string | null;
+            /** Version */
+            version: number;
+        };
+        /**
+         * IpRuleChange
+         * @description What to change, and the version that was read; null takes expiry or note away.
+         */
+        IpRuleChange: {
+            /**
+             * Active
+             * @default true
+             */
+            active: boolean;
+            /** Expires At */
+            expires_at?: string | null;
+            /** Note */
+            note?: string | null;
+            /**
+             * Version
+             * @description the version that was read
+             */
+            version: number;
+        };
+        /**
          * Kpis
          * @description The figures on the cards.
          */
@@ -1097,14 +1636,37 @@ export interface components {
         /**
          * LimitsV1
          * @description Limits of a service, minor units of its currency; null means none.
+         *
+         *     `daily_minor` is what one client may take in one of its days, `daily_phone_minor` what one phone
+         *     number may pay to one client in one of the client's days.
          */
         LimitsV1: {
             /** Daily Minor */
             daily_minor?: number | null;
+            /** Daily Phone Minor */
+            daily_phone_minor?: number | null;
             /** Max Minor */
             max_minor?: number | null;
             /** Min Minor */
             min_minor?: number | null;
+        };
+        /**
+         * Made
+         * @description What was made or changed, and its version now.
+         */
+        Made: {
+            /** Id */
+            id: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * MadeEntry
+         * @description The entry that was made.
+         */
+        MadeEntry: {
+            /** Id */
+            id: string;
         };
         /**
          * Missing
@@ -1120,11 +1682,14 @@ export interface components {
         };
         /**
          * NewAssignment
-         * @description Let a client use a service.
+         * @description Let a client use a service; its own limits are at most as wide as the service's.
          */
         NewAssignment: {
+            /** Answer Wait Seconds */
+            answer_wait_seconds?: number | null;
             /** Client Id */
             client_id: string;
+            limits?: components["schemas"]["LimitsV1"];
             /** Service Id */
             service_id: string;
         };
@@ -1148,6 +1713,8 @@ export interface components {
             currency: string;
             /** Name */
             name: string;
+            /** Rate Per Minute */
+            rate_per_minute?: number | null;
             /**
              * Time Zone
              * @default UTC
@@ -1172,6 +1739,8 @@ export interface components {
             kind: string;
             /** Mode */
             mode: string;
+            /** Rate Per Minute */
+            rate_per_minute?: number | null;
         };
         /**
          * NewEndpoint
@@ -1184,6 +1753,75 @@ export interface components {
             mode: string;
             /** Url */
             url: string;
+        };
+        /**
+         * NewIpRule
+         * @description Refuse addresses (`deny`), or hear a client from these alone (`allow`).
+         */
+        NewIpRule: {
+            /**
+             * Cidr
+             * @example 203.0.113.0/24
+             * @example 2001:db8::/32
+             */
+            cidr: string;
+            /** Client Id */
+            client_id?: string | null;
+            /** Expires At */
+            expires_at?: string | null;
+            /** Kind */
+            kind: string;
+            /** Note */
+            note?: string | null;
+        };
+        /**
+         * NewProviderCredential
+         * @description What a client has with a provider, by name; kept by the router alone.
+         */
+        NewProviderCredential: {
+            /** Parts */
+            parts: {
+                [key: string]: string;
+            };
+        };
+        /**
+         * NewResolution
+         * @description What a person knows about a payment that no machine can end, and how they know.
+         */
+        NewResolution: {
+            /**
+             * Evidence
+             * @example Line 14 of the statement
+             */
+            evidence: string;
+            /**
+             * Outcome
+             * @example succeeded
+             */
+            outcome: string;
+            /**
+             * Version
+             * @description the payment's version that was read
+             */
+            version: number;
+        };
+        /**
+         * NewReview
+         * @description A person's word on a held payment, why, and the version of the payment they saw.
+         */
+        NewReview: {
+            /**
+             * Decision
+             * @example release
+             */
+            decision: string;
+            /**
+             * Note
+             * @example Spoke with the payer
+             */
+            note: string;
+            /** Version */
+            version: number;
         };
         /**
          * NewService
@@ -1222,6 +1860,11 @@ export interface components {
              * @default 10
              */
             provider_timeout_seconds: number;
+            /**
+             * Rate Per Minute
+             * @description payments, of all clients
+             */
+            rate_per_minute?: number | null;
             /** Routes */
             routes: string[];
             /** Title */
@@ -1415,6 +2058,52 @@ export interface components {
             amount_minor: number;
         };
         /**
+         * Provider
+         * @description A connector whose breaker has moved.
+         */
+        Provider: {
+            /** Calls */
+            calls: number;
+            /**
+             * Changed At
+             * Format: date-time
+             */
+            changed_at: string;
+            /** Failures */
+            failures: number;
+            /** Microservice */
+            microservice: string;
+            /** Mode */
+            mode: string;
+            /** Reason */
+            reason: string;
+            /** State */
+            state: string;
+        };
+        /**
+         * ProviderCredential
+         * @description Which parts a client's credentials with a connector have; never the parts.
+         */
+        ProviderCredential: {
+            /** Client Id */
+            client_id: string;
+            /** Microservice */
+            microservice: string;
+            /** Mode */
+            mode: string;
+            /** Names */
+            names: string[];
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Updated By */
+            updated_by: string;
+            /** Version */
+            version: number;
+        };
+        /**
          * Redrive
          * @description Why a message is tried again; kept with it.
          */
@@ -1481,6 +2170,363 @@ export interface components {
             type: string;
         };
         /**
+         * Resolution
+         * @description A proposed resolution. `state` is open, approved or rejected.
+         */
+        Resolution: {
+            /** Client Id */
+            client_id: string;
+            /** Decided At */
+            decided_at: string | null;
+            /** Decided By */
+            decided_by: string | null;
+            /** Evidence */
+            evidence: string;
+            /** Id */
+            id: string;
+            /** Mode */
+            mode: string;
+            /** Outcome */
+            outcome: string;
+            /** Payment Id */
+            payment_id: string;
+            /**
+             * Proposed At
+             * Format: date-time
+             */
+            proposed_at: string;
+            /** Proposed By */
+            proposed_by: string;
+            /** State */
+            state: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * RiskDecision
+         * @description What risk decided about a payment, why, and what people made of it.
+         */
+        RiskDecision: {
+            /**
+             * Accepted At
+             * Format: date-time
+             */
+            accepted_at: string;
+            /** Amount Minor */
+            amount_minor: number;
+            /**
+             * Assessed At
+             * Format: date-time
+             */
+            assessed_at: string;
+            /** By Default */
+            by_default: boolean;
+            /** Client Id */
+            client_id: string;
+            /** Client Name */
+            client_name: string;
+            /** Currency */
+            currency: string;
+            /** Decision */
+            decision: string;
+            /** Mode */
+            mode: string;
+            /** Payment Id */
+            payment_id: string;
+            /** Phone Masked */
+            phone_masked: string | null;
+            /** Reasons */
+            reasons: components["schemas"]["RiskReason"][];
+            /** Reference */
+            reference: string;
+            /** Reviews */
+            reviews: components["schemas"]["RiskReview"][];
+            /** Rules Version */
+            rules_version: number;
+            /** Score */
+            score: number;
+            /**
+             * Send Before
+             * Format: date-time
+             */
+            send_before: string;
+            /** Service */
+            service: string;
+            /** Status */
+            status: string;
+            /** Took Ms */
+            took_ms: number;
+            /** Version */
+            version: number;
+        };
+        /**
+         * RiskDecisionPage
+         * @description A page of decisions, newest first.
+         */
+        RiskDecisionPage: {
+            /** Items */
+            items: components["schemas"]["RiskDecision"][];
+            /** Next Before */
+            next_before: string | null;
+        };
+        /**
+         * RiskEntry
+         * @description An entry of a list; `shown` is what may be seen of its value.
+         */
+        RiskEntry: {
+            /**
+             * Added At
+             * Format: date-time
+             */
+            added_at: string;
+            /** Added By */
+            added_by: string;
+            /** Client Id */
+            client_id: string | null;
+            /** Expires At */
+            expires_at: string | null;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** List */
+            list: string;
+            /** Mode */
+            mode: string;
+            /** Reason */
+            reason: string;
+            /** Shown */
+            shown: string;
+        };
+        /**
+         * RiskEntryIn
+         * @description What to put on the block or the allow list, why, and until when.
+         */
+        RiskEntryIn: {
+            /** Client Id */
+            client_id?: string | null;
+            /** Expires At */
+            expires_at?: string | null;
+            /** Kind */
+            kind: string;
+            /** List */
+            list: string;
+            /** Mode */
+            mode: string;
+            /** Reason */
+            reason: string;
+            /** Value */
+            value: string;
+        };
+        /**
+         * RiskEntryPage
+         * @description A page of entries, newest first.
+         */
+        RiskEntryPage: {
+            /** Items */
+            items: components["schemas"]["RiskEntry"][];
+            /** Next Before */
+            next_before: string | null;
+        };
+        /**
+         * RiskReason
+         * @description Why; `rule` is the id of a rule or of a list's entry.
+         */
+        RiskReason: {
+            /** Detail */
+            detail: string;
+            /** Points */
+            points: number;
+            /** Rule */
+            rule: string;
+        };
+        /**
+         * RiskReview
+         * @description What a person said about a held payment; `applied` is false where it had moved on.
+         */
+        RiskReview: {
+            /** Applied */
+            applied: boolean;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** Decision */
+            decision: string;
+            /** Note */
+            note: string;
+            /**
+             * Requested At
+             * Format: date-time
+             */
+            requested_at: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * RiskRule
+         * @description A rule as it is. A null client holds for all of them.
+         */
+        RiskRule: {
+            /** Active */
+            active: boolean;
+            /** Client Id */
+            client_id: string | null;
+            /** Id */
+            id: string;
+            /** Mode */
+            mode: string;
+            /** Rule */
+            rule: {
+                [key: string]: unknown;
+            };
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Updated By */
+            updated_by: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * RiskRuleIn
+         * @description A rule to keep; `rule` is as the router's API has it. `version` as it was read, 0: new.
+         */
+        RiskRuleIn: {
+            /**
+             * Active
+             * @default true
+             */
+            active: boolean;
+            /** Client Id */
+            client_id?: string | null;
+            /** Mode */
+            mode: string;
+            /** Rule */
+            rule: {
+                [key: string]: unknown;
+            };
+            /**
+             * Version
+             * @default 0
+             */
+            version: number;
+        };
+        /**
+         * RiskThresholds
+         * @description Thresholds as they are; those of a null client hold for clients without their own.
+         */
+        RiskThresholds: {
+            /** Client Id */
+            client_id: string | null;
+            /** Hold At */
+            hold_at: number;
+            /** Mode */
+            mode: string;
+            /** Refuse At */
+            refuse_at: number;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Updated By */
+            updated_by: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * RiskThresholdsIn
+         * @description From which score payments are held and refused; `version` as it was read, 0: none yet.
+         */
+        RiskThresholdsIn: {
+            /** Hold At */
+            hold_at: number;
+            /** Refuse At */
+            refuse_at: number;
+            /**
+             * Version
+             * @default 0
+             */
+            version: number;
+        };
+        /**
+         * RoutingRule
+         * @description A routing rule; `rule` is as the router's API has it.
+         */
+        RoutingRule: {
+            /**
+             * Active
+             * @default true
+             */
+            active: boolean;
+            /** Client Id */
+            client_id?: string | null;
+            /** Mode */
+            mode: string;
+            /**
+             * Priority
+             * @default 100
+             */
+            priority: number;
+            /** Rule */
+            rule: {
+                [key: string]: unknown;
+            };
+            /** Service Id */
+            service_id?: string | null;
+            /**
+             * Version
+             * @default 0
+             */
+            version: number;
+        };
+        /**
+         * RoutingRuleOut
+         * @description A routing rule as it is.
+         */
+        RoutingRuleOut: {
+            /**
+             * Active
+             * @default true
+             */
+            active: boolean;
+            /** Client Id */
+            client_id?: string | null;
+            /** Id */
+            id: string;
+            /** Mode */
+            mode: string;
+            /**
+             * Priority
+             * @default 100
+             */
+            priority: number;
+            /** Rule */
+            rule: {
+                [key: string]: unknown;
+            };
+            /** Service Id */
+            service_id?: string | null;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Updated By */
+            updated_by: string;
+            /**
+             * Version
+             * @default 0
+             */
+            version: number;
+        };
+        /**
          * ServiceChange
          * @description What to change of a service, and the version that was read.
          */
@@ -1498,6 +2544,11 @@ export interface components {
             payer_window_seconds?: number | null;
             /** Provider Timeout Seconds */
             provider_timeout_seconds?: number | null;
+            /**
+             * Rate Per Minute
+             * @description null takes the limit away
+             */
+            rate_per_minute?: number | null;
             /** Routes */
             routes?: string[] | null;
             /** Title */
@@ -1549,6 +2600,8 @@ export interface components {
              * @default 10
              */
             provider_timeout_seconds: number;
+            /** Rate Per Minute */
+            rate_per_minute?: number | null;
             /** Routes */
             routes: string[];
             /** Service Id */
@@ -1654,19 +2707,6 @@ export interface components {
             volume_minor: number;
         };
         /**
-         * Switch
-         * @description On or off, and the version that was read.
-         */
-        Switch: {
-            /** Active */
-            active: boolean;
-            /**
-             * Version
-             * @description the version that was read
-             */
-            version: number;
-        };
-        /**
          * Trace
          * @description The hops of one subject in one service.
          */
@@ -1705,6 +2745,14 @@ export interface components {
             msg: string;
             /** Error Type */
             type: string;
+        };
+        /**
+         * Version
+         * @description The version now.
+         */
+        Version: {
+            /** Version */
+            version: number;
         };
         /**
          * VolumePoint
@@ -1830,7 +2878,7 @@ export interface operations {
             };
         };
     };
-    switch_bff_v1_assignments__assignment_id__patch: {
+    change_assignment_bff_v1_assignments__assignment_id__patch: {
         parameters: {
             query?: never;
             header?: never;
@@ -1841,7 +2889,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Switch"];
+                "application/json": components["schemas"]["AssignmentChange"];
             };
         };
         responses: {
@@ -2126,6 +3174,72 @@ export interface operations {
             };
         };
     };
+    put_credential_bff_v1_clients__client_id__provider_credentials__mode___microservice__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                client_id: string;
+                mode: string;
+                microservice: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewProviderCredential"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    drop_credential_bff_v1_clients__client_id__provider_credentials__mode___microservice__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                client_id: string;
+                mode: string;
+                microservice: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
     companies_bff_v1_companies_get: {
         parameters: {
             query?: never;
@@ -2249,6 +3363,41 @@ export interface operations {
             };
         };
     };
+    change_bff_v1_credentials__credential_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                credential_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CredentialChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Credential"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
     dashboard_bff_v1_dashboard_get: {
         parameters: {
             query: {
@@ -2270,6 +3419,137 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Dashboard"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    rules_bff_v1_ip_rules_get: {
+        parameters: {
+            query?: {
+                client_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IpRule"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    create_bff_v1_ip_rules_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewIpRule"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IpRule"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    delete_bff_v1_ip_rules__ip_rule_id__delete: {
+        parameters: {
+            query: {
+                /** @description that was read */
+                version: number;
+            };
+            header?: never;
+            path: {
+                ip_rule_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    change_bff_v1_ip_rules__ip_rule_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ip_rule_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["IpRuleChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IpRule"];
                 };
             };
             /** @description A problem (RFC 9457) */
@@ -2360,6 +3640,103 @@ export interface operations {
             };
         };
     };
+    enquire_bff_v1_payments__payment_id__enquire_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                payment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    propose_bff_v1_payments__payment_id__resolutions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                payment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewResolution"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Resolution"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    review_bff_v1_payments__payment_id__review_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                payment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewReview"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
     trace_bff_v1_payments__payment_id__trace_get: {
         parameters: {
             query?: never;
@@ -2379,6 +3756,622 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["PaymentTrace"];
                 };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    credentials_bff_v1_provider_credentials_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderCredential"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    health_bff_v1_providers_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Provider"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    listed_bff_v1_resolutions_get: {
+        parameters: {
+            query?: {
+                state?: string | null;
+                payment_id?: string | null;
+                before?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Resolution"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    approve_resolution_bff_v1_resolutions__resolution_id__approve_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                resolution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Resolution"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    reject_resolution_bff_v1_resolutions__resolution_id__reject_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                resolution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Resolution"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    decisions_bff_v1_risk_decisions_get: {
+        parameters: {
+            query?: {
+                payment_id?: string | null;
+                decision?: string | null;
+                /** @description held at this moment */
+                open?: boolean;
+                client_id?: string | null;
+                mode?: string | null;
+                before?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RiskDecisionPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    entries_bff_v1_risk_lists_get: {
+        parameters: {
+            query?: {
+                list?: string | null;
+                kind?: string | null;
+                client_id?: string | null;
+                mode?: string | null;
+                before?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RiskEntryPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    add_entry_bff_v1_risk_lists_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RiskEntryIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeEntry"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    drop_entry_bff_v1_risk_lists__entry_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                entry_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    rules_bff_v1_risk_rules_get: {
+        parameters: {
+            query?: {
+                client_id?: string | null;
+                mode?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RiskRule"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    add_rule_bff_v1_risk_rules_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RiskRuleIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Made"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    put_rule_bff_v1_risk_rules__rule_id__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RiskRuleIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Made"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    drop_rule_bff_v1_risk_rules__rule_id__delete: {
+        parameters: {
+            query: {
+                version: number;
+            };
+            header?: never;
+            path: {
+                rule_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    thresholds_bff_v1_risk_thresholds_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RiskThresholds"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    put_thresholds_bff_v1_risk_thresholds__mode__put: {
+        parameters: {
+            query?: {
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                mode: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RiskThresholdsIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Version"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    all_rules_bff_v1_routing_rules_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RoutingRuleOut"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    add_rule_bff_v1_routing_rules_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RoutingRule"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Made"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    change_rule_bff_v1_routing_rules__rule_id__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RoutingRule"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Made"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    drop_rule_bff_v1_routing_rules__rule_id__delete: {
+        parameters: {
+            query: {
+                /** @description the version that was read */
+                version: number;
+            };
+            header?: never;
+            path: {
+                rule_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description A problem (RFC 9457) */
             default: {

@@ -99,3 +99,19 @@ def _cursor_value(column: str, value: Any) -> Any:
     if not isinstance(value, str) or not 0 < len(value) <= 80 or "\0" in value:
         raise ValueError("no such text")
     return value
+
+
+def encode_time_cursor(at: dt.datetime, row_id: str) -> str:
+    """Return the place after a row of a list that is ordered by time and id, as opaque text."""
+    return base64.urlsafe_b64encode(orjson.dumps([at, row_id])).decode().rstrip("=")
+
+
+def decode_time_cursor(cursor: str) -> tuple[dt.datetime, str]:
+    """Return the time and the id a cursor holds; raises QueryError."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        at, row_id = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        return _cursor_value("accepted_at", at), _cursor_value("id", row_id)
+    except (ValueError, TypeError, binascii.Error) as error:
+        message = "is not one that this list gave"
+        raise QueryError("cursor", "invalid_cursor", message) from error

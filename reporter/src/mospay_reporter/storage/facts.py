@@ -43,6 +43,7 @@ _COLUMNS: tuple[tuple[str, str, _Value], ...] = (
     ("customer_id", "text", lambda e: storable(e.customer_id)),
     ("product_id", "text", lambda e: storable(e.product_id)),
     ("product_name", "text", lambda e: storable(e.product_name)),
+    ("retry_of", "text", lambda e: storable(e.retry_of)),
     ("metadata", "jsonb", lambda e: {storable(k): storable(v) for k, v in e.metadata.items()}),
 )
 _NAMES = ", ".join(name for name, _, _ in _COLUMNS)
@@ -52,6 +53,13 @@ _INCOMING = "select * from unnest({arrays}) as u({names})".format(
 )
 _FRESH = f"${len(_COLUMNS) + 1}::text[]"  # ids of payments that this transaction has inserted
 _STATE = [name for name, _, _ in _COLUMNS if name not in ("accepted_month", "payment_id")]
+
+# One row for each payment that may be a sale, with the name it has as one.
+_NAMED = """
+select f.client_id, f.mode, f.reference as name, f.payment_id, f.accepted_month
+from payment_facts f join unnest($1::date[], $2::text[]) as u(accepted_month, payment_id)
+    using (accepted_month, payment_id)
+where f.status is not null"""
 
 _INSERT = f"""
 insert into payment_facts ({_NAMES})
@@ -67,12 +75,12 @@ join unnest($1::date[], $2::text[]) as u(accepted_month, payment_id)
 order by f.accepted_month, f.payment_id for update of f"""
 
 _COUNTS = ", ".join(f"sum(d.sign) filter (where d.status = '{s}') as {s}" for s in STATUSES)
-_SUMS = ("payments", *STATUSES, "volume_minor", "fees_minor", "net_minor")
+_SUMS = ("payments", *STATUSES, "volume_minor", "fees_minor", "net_minor", "refunded_minor")
 _KEY = "client_id, mode, bucket_at, currency, service_id, service"
 _ADDED = ", ".join(f"{name} = r.{name} + excluded.{name}" for name in _SUMS)
-_COUNTED = (
+COUNTED = (
     "client_id, mode, currency, accepted_at, service_id, service, status, amount_minor, "
-    "coalesce(fee_minor, 0) as fee_minor, coalesce(net_minor, 0) as net_minor"
+    "coalesce(fee_minor, 0) as fee_minor, coalesce(net_minor, 0) as net_minor, refunded_minor"
 )
 
 
@@ -91,7 +99,7 @@ on conflict ({_KEY}) do update set {_ADDED}"""
 
 
 # `moves` has one row for what each old state counted (sign -1) and each new one counts (sign 1).
-_DELTA = f"""
+DELTA = f"""
 delta as materialized (
     select * from (
         select coalesce(d.client_id, '') as client_id, d.mode, d.currency, d.hour_at, d.service_id,
@@ -99,7 +107,8 @@ delta as materialized (
                sum(d.sign * d.amount_minor::numeric) filter (where d.status = 'succeeded')
                    as volume_minor,
                sum(d.sign * d.fee_minor::numeric) as fees_minor,
-               sum(d.sign * d.net_minor::numeric) as net_minor
+               sum(d.sign * d.net_minor::numeric) as net_minor,
+               sum(d.sign * d.refunded_minor) as refunded_minor
         from (select *, date_trunc('hour', accepted_at, 'UTC') as hour_at from moves) d
         group by grouping sets (
             (d.client_id, d.mode, d.currency, d.hour_at, d.service_id, d.service),
@@ -121,13 +130,14 @@ changed as (
       and not (f.payment_id = any({_FRESH}))
     returning f.*),
 moves as (
-    select -1 as sign, {_COUNTED} from old
-    union all select 1, {_COUNTED} from changed
-    union all select 1, {_COUNTED} from (select *, 0 as fee_minor, 0 as net_minor from incoming
+    select -1 as sign, {COUNTED} from old
+    union all select 1, {COUNTED} from changed
+    union all select 1, {COUNTED} from (
+        select *, 0 as fee_minor, 0 as net_minor, 0 as refunded_minor from incoming
         where payment_id = any({_FRESH})) as fresh),
-{_DELTA}"""
+{DELTA}"""
 
-_INSERT_STUB = """
+INSERT_STUB = """
 insert into payment_facts (accepted_month, payment_id, client_id, mode, currency, amount_minor)
 select * from unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
     as u(accepted_month, payment_id) order by accepted_month, payment_id
@@ -149,13 +159,13 @@ booked as (
     where f.accepted_month = i.accepted_month and f.payment_id = i.payment_id
     returning f.*),
 moves as (
-    select -1 as sign, {_COUNTED} from old
-    union all select 1, {_COUNTED} from booked where status is not null),
-{_DELTA}"""
+    select -1 as sign, {COUNTED} from old
+    union all select 1, {COUNTED} from booked where status is not null),
+{DELTA}"""
 
 
 @asynccontextmanager
-async def _storing() -> AsyncIterator[None]:
+async def storing() -> AsyncIterator[None]:
     """Turn a value that no column takes into Unstorable: another try would meet it again."""
     try:
         yield
@@ -169,14 +179,14 @@ def _arrays(events: Sequence[PaymentEventV1]) -> list[list[Any]]:
 
 async def insert(tx: Tx, events: Sequence[PaymentEventV1]) -> set[str]:
     """Insert payments nobody told of yet; return their ids (they are not in the rollups yet)."""
-    async with _storing():
+    async with storing():
         rows = await tx.fetch(_INSERT, *_arrays(events))
     return {row["payment_id"] for row in rows}
 
 
 async def lock(tx: Tx, payment_ids: Sequence[str]) -> dict[str, Known]:
     """Lock payments until the transaction ends and return what is known of each."""
-    async with _storing():
+    async with storing():
         rows = await tx.fetch(_LOCK, [month_of(p) for p in payment_ids], list(payment_ids))
     return {
         row["payment_id"]: Known(
@@ -193,15 +203,15 @@ async def change(tx: Tx, events: Sequence[PaymentEventV1], inserted: set[str]) -
 
     `inserted` names those of `events` that `insert` has just written: they count as new.
     """
-    async with _storing():
+    async with storing():
         await tx.run(_CHANGE, *_arrays(events), sorted(inserted))
 
 
 async def insert_stubs(tx: Tx, bookings: Sequence[Booking]) -> None:
     """Make a row for payments whose books were told of first; no page or figure shows it."""
-    async with _storing():
+    async with storing():
         await tx.run(
-            _INSERT_STUB,
+            INSERT_STUB,
             [month_of(b.payment_id) for b in bookings],
             [b.payment_id for b in bookings],
             [b.entry.client_id for b in bookings],
@@ -213,7 +223,7 @@ async def insert_stubs(tx: Tx, bookings: Sequence[Booking]) -> None:
 
 async def book(tx: Tx, bookings: Sequence[Booking]) -> None:
     """Add fees and net amounts to locked payments, and to the rollups."""
-    async with _storing():
+    async with storing():
         await tx.run(
             _BOOK,
             [month_of(b.payment_id) for b in bookings],
@@ -222,3 +232,9 @@ async def book(tx: Tx, bookings: Sequence[Booking]) -> None:
             [b.net_minor for b in bookings],
             [{"ids": b.entry_ids} for b in bookings],  # the driver takes a list as an array's row
         )
+
+
+async def named(tx: Tx, payment_ids: Sequence[str]) -> list[asyncpg.Record]:
+    """Return client, mode, name (its reference), id and month of payments that are known."""
+    async with storing():
+        return await tx.fetch(_NAMED, [month_of(p) for p in payment_ids], list(payment_ids))

@@ -8,7 +8,7 @@ from mospay_shared.chassis.database import Tx
 from mospay_reporter.domain.facts import EPOCH, STATUSES
 from mospay_reporter.domain.periods import Piece
 
-_SUMS = ("payments", *STATUSES, "volume_minor", "fees_minor", "net_minor")
+_SUMS = ("payments", *STATUSES, "volume_minor", "fees_minor", "net_minor", "refunded_minor")
 _ROWS = ", ".join(
     [
         "1 as payments",
@@ -16,6 +16,7 @@ _ROWS = ", ".join(
         "case when r.status = 'succeeded' then r.amount_minor else 0 end as volume_minor",
         "coalesce(r.fee_minor, 0) as fees_minor",
         "coalesce(r.net_minor, 0) as net_minor",
+        "r.refunded_minor",
     ]
 )
 _SPANS = "unnest($1::int[], $2::text[], $3::timestamptz[], $4::timestamptz[])"
@@ -31,11 +32,12 @@ class Figures:
     volume_minor: int
     fees_minor: int
     net_minor: int
+    refunded_minor: int
 
 
 def none(span: int, currency: str) -> Figures:
     """Return the figures of a span in which nothing happened."""
-    return Figures(span, currency, dict.fromkeys(("payments", *STATUSES), 0), 0, 0, 0)
+    return Figures(span, currency, dict.fromkeys(("payments", *STATUSES), 0), 0, 0, 0, 0)
 
 
 def _statement(*, client: bool, services: bool) -> str:
@@ -101,6 +103,7 @@ async def payments(
             int(row["volume_minor"]),
             int(row["fees_minor"]),
             int(row["net_minor"]),
+            int(row["refunded_minor"]),
         )
         for row in rows
         if row["payments"]

@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 from mospay_shared.chassis.database import Tx
+from mospay_shared.chassis.operations import Hop
 
 from mospay_reporter.domain.facts import STATUSES
 from mospay_reporter.domain.pages import Filters, Summary
 from mospay_reporter.domain.periods import FIRST, LAST, Bucket, buckets, local_midnight, pieces
-from mospay_reporter.storage import figures, pages
+from mospay_reporter.storage import figures, pages, refunds
 from mospay_reporter.storage.figures import Figures
+
+_REFUND_OUTCOMES = {"succeeded": "ok", "failed": "failed", "pending": "pending"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,31 @@ async def overview(tx: Tx, ask: Ask, now: dt.datetime) -> Overview:
             tx, pieces([today], days=False), mode=ask.mode, client_id=ask.client_id
         ),
     )
+
+
+async def refund_hops(tx: Tx, subject: str) -> list[Hop]:
+    """Return the refunds of a payment as hops of its trace, each as it stands."""
+    return [
+        Hop(
+            id=row["refund_id"],
+            service="reporter",
+            kind="state",
+            name=f"refund.{row['status']}",
+            received_at=row["requested_at"],
+            handled_at=row["changed_at"],
+            outcome=_REFUND_OUTCOMES.get(row["status"], "unknown"),
+            detail=row["reason_message"] or row["reason_code"],
+            data={
+                "refund_id": row["refund_id"],
+                "amount_minor": row["amount_minor"],
+                "currency": row["currency"],
+                "version": row["version"],
+                "late": row["late"],
+                "over_refund": row["over_refund"],
+            },
+        )
+        for row in await refunds.of_payment(tx, subject)
+    ]
 
 
 async def summarise(tx: Tx, filters: Filters) -> Summary:

@@ -63,11 +63,14 @@ class Broker:
             known = self._connections.get(purpose)
             if known is not None and self.connected(purpose):
                 return known
-            connection = await aio_pika.connect(
-                self.url,
-                timeout=CONNECT_SECONDS,
-                client_properties={"connection_name": f"{self.name}:{purpose}"},
-            )
+            try:
+                connection = await aio_pika.connect(
+                    self.url,
+                    timeout=CONNECT_SECONDS,
+                    client_properties={"connection_name": f"{self.name}:{purpose}"},
+                )
+            except StopAsyncIteration as error:  # the library's word for a peer that hung up
+                raise ConnectionError("the broker hung up while we connected") from error
             self._connections[purpose] = connection
             return connection
 

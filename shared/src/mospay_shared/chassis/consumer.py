@@ -1,7 +1,9 @@
 """Consumers: deliveries are gathered, handled in one transaction, then acknowledged.
 
 A delivery of a connection that has gone is handled all the same; its acknowledgement fails and
-the redelivery is absorbed by the inbox. Nothing is acknowledged that is not committed.
+the redelivery is absorbed by the inbox. Nothing is acknowledged that is not committed. While the
+database is away for long, messages go back to the broker once and are not asked for meanwhile: it
+would take the silence for a consumer that hangs, and count every return as a failed delivery.
 """
 
 import asyncio
@@ -11,7 +13,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError
 
 from mospay_shared.chassis.broker import Broker
-from mospay_shared.chassis.inbox import Inbox, Received, Subscription, parse
+from mospay_shared.chassis.inbox import DatabaseAway, Inbox, Received, Subscription, parse
 
 log = structlog.get_logger()
 
@@ -19,8 +21,11 @@ log = structlog.get_logger()
 class Consumer:
     """Reads one queue into the inbox."""
 
-    def __init__(self, broker: Broker, inbox: Inbox, subscription: Subscription) -> None:
+    def __init__(
+        self, broker: Broker, inbox: Inbox, subscription: Subscription, away_seconds: float
+    ) -> None:
         self._broker, self._inbox, self._subscription = broker, inbox, subscription
+        self._away_seconds, self._away = away_seconds, False
         self._deliveries: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         self._channel: AbstractChannel | None = None
         self._tag: str | None = None
@@ -61,7 +66,9 @@ class Consumer:
     async def _stay_attached(self) -> None:
         while True:
             try:
-                if not self.attached:
+                if self._away:
+                    self._away = not await self._inbox.database_alive()
+                if not self.attached and not self._away:
                     await self._attach()
             except Exception as error:
                 self._channel = self._tag = None
@@ -114,9 +121,11 @@ class Consumer:
         while True:
             messages, events = await self._gather()
             try:
-                await self._inbox.process(self._subscription, events)
+                await self._inbox.process(self._subscription, events, self._away_seconds)
                 for message in messages:
                     await message.ack()
+            except DatabaseAway:
+                await self._detach()
             except (AMQPError, ConnectionError, RuntimeError) as error:
                 log.warning("ack_lost", queue=self._name, reason=repr(error)[:200])
             except Exception:
@@ -124,6 +133,21 @@ class Consumer:
                 await self._give_back(messages)
             finally:
                 self._busy -= 1
+
+    async def _detach(self) -> None:
+        """Close the channel, which returns all it holds, and stay away until the database is back.
+
+        What was delivered and not begun is forgotten here; the broker delivers it again.
+        """
+        channel, self._channel, self._tag, self._away = self._channel, None, None, True
+        while not self._deliveries.empty():
+            self._deliveries.get_nowait()
+        if channel is not None:
+            log.warning("consumer_detached", queue=self._name, reason="the database is away")
+            try:
+                await asyncio.wait_for(channel.close(), 3)
+            except (AMQPError, ConnectionError, TimeoutError, RuntimeError) as error:
+                log.warning("channel_close_failed", queue=self._name, reason=repr(error)[:200])
 
     async def _give_back(self, messages: list[AbstractIncomingMessage]) -> None:
         """Return messages the inbox could not even set aside; the delivery limit ends a loop."""

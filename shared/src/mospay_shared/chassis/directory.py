@@ -21,6 +21,7 @@ from mospay_shared.contracts import (
     CredentialsPartV1,
     CredentialV1,
     Event,
+    IpRuleV1,
     SnapshotPartV1,
     SnapshotRequestedV1,
     outgoing,
@@ -31,7 +32,7 @@ log = structlog.get_logger()
 POLL_SECONDS = 0.5  # a revocation is known everywhere within a second
 OVERLAP = dt.timedelta(seconds=10)  # commits may become visible out of order
 ASK_AGAIN = dt.timedelta(seconds=5)
-KINDS = ("company", "client", "service", "assignment", "credential")
+KINDS = ("company", "client", "service", "assignment", "credential", "ip_rule")
 Change = Callable[[str, str, dict[str, Any] | None], None]
 
 _UPSERT = """
@@ -119,7 +120,14 @@ class DirectoryReplica:
         for event in events:
             part = event.data
             await self._apply(
-                tx, [*part.companies, *part.clients, *part.services, *part.assignments]
+                tx,
+                [
+                    *part.companies,
+                    *part.clients,
+                    *part.services,
+                    *part.assignments,
+                    *part.ip_rules,
+                ],
             )
             if part.last:
                 await tx.run(_DONE, part.request_id, True, False, part.high_water)
@@ -149,6 +157,15 @@ class DirectoryReplica:
             [body.model_dump(mode="json") for body in newest.values()],
         )
         tx.after_commit(self._worker.wake)
+
+    async def take(self, bodies: Sequence[Contract]) -> None:
+        """Apply changes that came another way than by message; they hold here on return.
+
+        The same upsert by version, so either way may be first. Raises what the database raises.
+        """
+        async with self._database.transaction() as tx:
+            await self._apply(tx, bodies)
+        await self.refresh()
 
     async def refresh(self) -> None:
         """Bring memory up to what the database holds."""
@@ -199,5 +216,7 @@ def _identity(body: Contract) -> tuple[str, str]:
     """Return kind and id of a directory body."""
     if isinstance(body, CredentialV1):
         return "credential", body.credential_id
+    if isinstance(body, IpRuleV1):
+        return "ip_rule", body.ip_rule_id
     kind = type(body).__name__.removesuffix("V1").lower()
     return kind, str(getattr(body, f"{kind}_id"))

@@ -8,6 +8,7 @@ pack. Redelivery of anything seen is absorbed by (event id, queue).
 import asyncio
 import datetime as dt
 import hashlib
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,10 @@ PAUSE_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)
 Handler = Callable[[Tx, Sequence[Event[Any]]], Awaitable[None]]
 
 
+class DatabaseAway(Exception):
+    """The database was away for longer than messages may be held: nothing was handled."""
+
+
 class Permanent(Exception):
     """A handler's word that trying again can't help: the message is dead at once."""
 
@@ -39,7 +44,9 @@ class Subscription:
     """A queue and who handles each wire type; `*` takes every type as a bare envelope's data.
 
     `linger_seconds` lets a batch fill and belongs off the payer's path. `limit` events share one
-    transaction at the most.
+    transaction at the most. An event with an enum value we don't know is parked among the dead;
+    with `ignore_unknown` it is noted as done instead: a newer producer must not stop those to whom
+    the news is not money.
     """
 
     queue: QueueSpec
@@ -47,6 +54,7 @@ class Subscription:
     linger_seconds: float = 0.0
     limit: int = 200
     runners: int = 1
+    ignore_unknown: bool = False
 
     def model(self, wire_type: str) -> type[BaseModel] | None:
         """Return the body model of a wire type this subscription handles, else None."""
@@ -70,6 +78,7 @@ class Received:
     body: bytes
     event: Event[Any] | None = None
     reason: str | None = None
+    ignored: bool = False
     received_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
 
@@ -95,6 +104,7 @@ from (select event_day, event_id, queue from inbox
       order by next_at limit $2 for update skip locked) as due
 where (i.event_day, i.event_id, i.queue) = (due.event_day, due.event_id, due.queue)
 returning i.event_day, i.event_id, i.body, i.attempts"""
+_KNOWN = "select state from inbox where event_day = $1 and event_id = $2 and queue = $3"
 _MARK = """
 update inbox set state = $4, next_at = $5, reason = $6, body = case when $4 = 'done' then null
     else body end, handled_at = case when $4 = 'done' then clock_timestamp() end
@@ -136,7 +146,15 @@ def _parse_one(item: Any, subscription: Subscription) -> Received:
         event: Event[Any] = Event(envelope, model.model_validate(envelope.data))
     except ValidationError as error:
         reason = f"body of {envelope.type} is invalid: {_first(error)}"
-        return Received(envelope.id, envelope.type, envelope.subject, body, reason=reason[:500])
+        unknown = all(fault["type"] == "enum" for fault in error.errors(include_url=False))
+        return Received(
+            envelope.id,
+            envelope.type,
+            envelope.subject,
+            body,
+            reason=reason[:500],
+            ignored=unknown and subscription.ignore_unknown,
+        )
     return Received(envelope.id, envelope.type, envelope.subject, body, event)
 
 
@@ -155,18 +173,30 @@ class Inbox:
     def __init__(self, service: str, database: Database, attempts: int) -> None:
         self._service, self._database, self._attempts = service, database, attempts
 
-    async def process(self, subscription: Subscription, received: Sequence[Received]) -> None:
+    async def database_alive(self) -> bool:
+        """Say whether messages can be handled now."""
+        return await self._database.alive()
+
+    async def process(
+        self,
+        subscription: Subscription,
+        received: Sequence[Received],
+        away_seconds: float = math.inf,
+    ) -> None:
         """Bring every event to an end that is in the database: done, retry or dead.
 
-        Returns only then, so the caller may acknowledge; while the database is away it waits.
+        Returns only then, so the caller may acknowledge. While the database is away it waits, and
+        raises DatabaseAway after `away_seconds` of that.
         """
-        pause = 0
+        pause, until = 0, asyncio.get_running_loop().time() + away_seconds
         while True:
             try:
                 await self._process(subscription, received)
                 return
             except DATABASE_DOWN as error:
                 log.warning("inbox_waits", queue=subscription.queue.name, reason=repr(error)[:200])
+                if asyncio.get_running_loop().time() > until:
+                    raise DatabaseAway from error
                 await asyncio.sleep(PAUSE_SECONDS[min(pause, len(PAUSE_SECONDS) - 1)])
                 pause += 1
 
@@ -254,15 +284,33 @@ class Inbox:
                 one.subject,
                 envelope.causation_id if envelope else None,
                 envelope.correlation_id if envelope else None,
-                "dead" if dead else "retry",
+                "done" if one.ignored else "dead" if dead else "retry",
                 envelope.time if envelope else None,
                 one.received_at,
                 None if dead else now + dt.timedelta(seconds=RETRY_SECONDS[0]),
                 reason,
-                one.body,
+                None if one.ignored else one.body,
             )
+        if one.ignored:
+            metrics.INBOX_EVENTS.labels(queue, "ignored").inc()
+            log.warning("message_ignored", queue=queue, event_id=one.id, type=one.type)
+            return
         metrics.INBOX_EVENTS.labels(queue, "dead" if dead else "retry").inc()
         log.warning("message_failed", queue=queue, event_id=one.id, dead=dead, type=one.type)
+
+    async def bury(self, queue: str, received: Sequence[Received], reason: str) -> int:
+        """Set aside among the dead what the broker gave up delivering; return how many were new.
+
+        What was handled or set aside before stays as it is.
+        """
+        buried = 0
+        for one in received:
+            async with self._database.transaction() as tx:
+                known = await tx.value(_KNOWN, event_day(one.id), one.id, queue)
+            if known is None:
+                await self._fail(queue, one, Permanent(f"{reason}: {one.reason or 'no end'}"))
+                buried += 1
+        return buried
 
     async def retry_due(self, subscription: Subscription) -> int:
         """Run what is due for another try; return how many rows that was."""

@@ -71,6 +71,7 @@ async def _serve(build: Callable[[], Service]) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # uvicorn would believe any local peer; services have a setting
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.shutdown_seconds),
         h11_max_incomplete_event_size=64 * 1024,

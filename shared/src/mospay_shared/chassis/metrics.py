@@ -4,6 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 RELAY_EVENTS = Counter("mospay_relay_events", "Events published and confirmed", ["service"])
 RELAY_PACKS = Counter("mospay_relay_packs", "Messages those events travelled in", ["service"])
+RELAY_UNHEARD = Counter("mospay_relay_unheard", "Events dropped: no queue took them", ["service"])
 RELAY_RETURNED = Counter("mospay_relay_returned", "Events put back after a refusal", ["service"])
 RELAY_FAILURES = Counter("mospay_relay_failures", "Claims that met no broker", ["service"])
 OUTBOX_DEPTH = Gauge("mospay_outbox_depth", "Rows that wait to be published", ["service"])

@@ -136,7 +136,9 @@ def operations_router(service: "Service") -> APIRouter:
         """The process and its database."""
         alive = await service.database.alive()
         body = {"service": service.name, "database": "up" if alive else "down"}
-        return JSONResponse(body, 200 if alive else 503)
+        if service.broken:
+            body["broken"] = "a background task ended; replace this process"
+        return JSONResponse(body, 200 if alive and not service.broken else 503)
 
     @router.get("/readyz", tags=["operations"])
     async def readyz() -> Response:

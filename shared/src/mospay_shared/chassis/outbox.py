@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from aio_pika import Message
 from aio_pika.abc import AbstractChannel, DeliveryMode
-from aio_pika.exceptions import AMQPError, DeliveryError
+from aio_pika.exceptions import AMQPError, DeliveryError, PublishError
 
 from mospay_shared.chassis import metrics
 from mospay_shared.chassis.broker import COMMANDS, EVENTS, Broker
@@ -32,6 +32,7 @@ CLAIM_LIMIT = 500  # rows a claim
 CONFIRM_SECONDS = 10.0
 IDLE_SECONDS = 1.0  # the net under the wake-up
 BACKOFF_SECONDS = (1, 5, 15, 60, 300)
+UNHEARD_ATTEMPTS = 15  # an event that no queue took for about an hour has no listeners
 
 _CLAIM = """
 delete from outbox where id = any(array(
@@ -108,7 +109,10 @@ class Relay:
             tx.after_commit(self.wake)
 
     async def run(self) -> None:
-        """Publish until cancelled; broker or database away means wait and try again."""
+        """Publish until cancelled; whatever fails, it waits and tries again.
+
+        A relay that ended would keep every event of its service for ever, unnoticed.
+        """
         while True:
             self._wake.clear()
             try:
@@ -118,6 +122,11 @@ class Relay:
             except (AMQPError, ConnectionError, *DATABASE_DOWN) as error:
                 metrics.RELAY_FAILURES.labels(self._service).inc()
                 log.warning("relay_waits", reason=repr(error)[:200])
+                self._channel, delay = None, IDLE_SECONDS
+                await asyncio.sleep(0.5)
+            except Exception:
+                metrics.RELAY_FAILURES.labels(self._service).inc()
+                log.exception("relay_failed")
                 self._channel, delay = None, IDLE_SECONDS
                 await asyncio.sleep(0.5)
             with contextlib.suppress(TimeoutError):
@@ -172,8 +181,17 @@ class Relay:
             await exchange.publish(message, pack.type, mandatory=True)
 
     async def _put_back(self, tx: Tx, failed: Sequence[tuple[_Pack, BaseException]]) -> None:
-        """Return rows of refused packs with a delay: a full or missing queue holds up itself."""
+        """Return rows of refused packs with a delay: a full or missing queue holds up itself.
+
+        An event that nobody listens to is not kept for ever; a command always is.
+        """
         rows = [(row, error) for pack, error in failed for row in pack.rows]
+        unheard = [row for row, error in rows if _unheard(row, error)]
+        if unheard:
+            rows = [(row, error) for row, error in rows if not _unheard(row, error)]
+            metrics.RELAY_UNHEARD.labels(self._service).inc(len(unheard))
+            types = sorted({row["type"] for row in unheard})
+            log.warning("events_unheard", events=len(unheard), types=types)
         if not rows:
             return
         now = dt.datetime.now(dt.UTC)
@@ -190,3 +208,9 @@ class Relay:
         )
         metrics.RELAY_RETURNED.labels(self._service).inc(len(rows))
         log.warning("pack_refused", events=len(rows), reason=repr(rows[0][1])[:200])
+
+
+def _unheard(row: Any, error: BaseException) -> bool:
+    """Say whether no queue has taken this event for so long that there is none to wait for."""
+    returned = isinstance(error, PublishError)
+    return returned and not row["command"] and row["attempts"] >= UNHEARD_ATTEMPTS

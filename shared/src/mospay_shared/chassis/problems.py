@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import asyncpg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -118,6 +119,11 @@ def install_problems(app: FastAPI) -> None:
             request, Problem(503, "temporarily_unavailable", title, headers={"Retry-After": "2"})
         )
 
+    async def on_text(request: Request, _: Exception) -> Response:
+        """The net under every field's own rule: no text in PostgreSQL has a NUL."""
+        title = "The request has text with a character that can't be kept (NUL)"
+        return problem_response(request, Problem(422, "invalid_text", title))
+
     async def on_bug(request: Request, error: Exception) -> Response:
         log.error("request_failed", path=request.url.path, exc_info=error)
         title = "Something failed on our side; quote the request id"
@@ -126,6 +132,7 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(asyncpg.CharacterNotInRepertoireError, on_text)
     for kind in DATABASE_DOWN:
         app.add_exception_handler(kind, on_database_down)
     app.add_exception_handler(Exception, on_bug)

@@ -20,6 +20,7 @@ from mospay_shared.chassis import migrations, workers
 from mospay_shared.chassis.broker import Broker
 from mospay_shared.chassis.consumer import Consumer
 from mospay_shared.chassis.database import DATABASE_DOWN, Database
+from mospay_shared.chassis.dead_letters import DeadLetters
 from mospay_shared.chassis.inbox import Inbox, Subscription
 from mospay_shared.chassis.middleware import Edge
 from mospay_shared.chassis.operations import TraceSource, operations_router
@@ -56,6 +57,7 @@ class Service:
         self.subscriptions: list[Subscription] = []
         self.trace_sources: list[TraceSource] = []
         self.stopping = asyncio.Event()
+        self.broken = False  # a background loop has ended: nobody does its work any more
         self._workers: list[Worker] = []
         self._consumers: list[Consumer] = []
         self._opening: list[Step] = []
@@ -104,7 +106,7 @@ class Service:
         ]
         migrated = await self._is_migrated()
         broker = not detached and ("consume" in roles or self.broker.connected("publish"))
-        ready = migrated and (broker or self._serves_without_broker)
+        ready = migrated and not self.broken and (broker or self._serves_without_broker)
         return ready, {
             "migrations": "done" if migrated else "missing",
             "broker": "up" if broker else "down",
@@ -133,18 +135,30 @@ class Service:
     def _start(self, roles: set[str]) -> dict[str, list[asyncio.Task[None]]]:
         tasks: dict[str, list[asyncio.Task[None]]] = {"consume": [], "work": [], "relay": []}
         if "consume" in roles:
-            self._consumers = [Consumer(self.broker, self.inbox, s) for s in self.subscriptions]
+            away_seconds = self.settings.consumer_away_seconds
+            self._consumers = [
+                Consumer(self.broker, self.inbox, s, away_seconds) for s in self.subscriptions
+            ]
             tasks["consume"] = [asyncio.create_task(c.run()) for c in self._consumers]
         if "work" in roles:
             own = [
                 workers.keep_partitions(self.database, self.settings.inbox_retention_days),
                 workers.watch_queues(self.database, self.name),
                 *(self._retries(s) for s in self.subscriptions),
+                DeadLetters(self.name, self.broker, self.inbox, self.subscriptions).worker,
             ]
             tasks["work"] = [asyncio.create_task(w.run()) for w in (*self._workers, *own)]
         if "relay" in roles:
             tasks["relay"] = [asyncio.create_task(self.relay.run())]
+        for task in (task for group in tasks.values() for task in group):
+            task.add_done_callback(self._ended)
         return tasks
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Take note of a loop that ended by itself: this process must be replaced."""
+        if not task.cancelled() and not self.stopping.is_set():
+            self.broken = True
+            log.critical("background_task_ended", exc_info=task.exception())
 
     def _retries(self, subscription: Subscription) -> Worker:
         async def turn() -> int:

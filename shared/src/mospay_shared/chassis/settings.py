@@ -45,6 +45,9 @@ class ServiceSettings(BaseSettings):
     body_limit_bytes: int = Field(256 * 1024, ge=1024)  # larger requests are refused with 413
     shutdown_seconds: float = Field(25, gt=0, le=120)  # a drain takes no longer
     inbox_retention_days: int = Field(90, ge=1)  # longer than any redelivery or redrive
+    # a database away for longer: messages go back to the broker, whose patience with one that is
+    # not acknowledged (consumer_timeout) is 30 minutes
+    consumer_away_seconds: float = Field(60, gt=0, le=900)
     inbox_attempts: int = Field(12, ge=1, le=100)  # a message is dead after so many
 
 

@@ -5,12 +5,14 @@ and `deleted` as a tombstone: deletions are never silent, so nothing is resurrec
 """
 
 import datetime as dt
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from mospay_shared.contracts.envelope import Contract
 from mospay_shared.contracts.payments import Currency, Id, Minor, Mode
+
+RatePerMinute = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
 class CompanyV1(Contract):
@@ -39,6 +41,7 @@ class ClientV1(Contract):
     currency: Currency
     time_zone: str = Field(max_length=64)
     answer_wait_seconds: int = Field(30, ge=1, le=120)
+    rate_per_minute: RatePerMinute | None = None
     active: bool
     version: int = Field(ge=1)
     deleted: bool = False
@@ -63,11 +66,16 @@ class FieldDefinitionV1(Contract):
 
 
 class LimitsV1(Contract):
-    """Limits of a service, minor units of its currency; null means none."""
+    """Limits of a service, minor units of its currency; null means none.
+
+    `daily_minor` is what one client may take in one of its days, `daily_phone_minor` what one phone
+    number may pay to one client in one of the client's days.
+    """
 
     min_minor: Minor | None = None
     max_minor: Minor | None = None
     daily_minor: Minor | None = None
+    daily_phone_minor: Minor | None = None
 
 
 class ServiceV1(Contract):
@@ -88,17 +96,23 @@ class ServiceV1(Contract):
     payer_window_seconds: int = Field(900, ge=10, le=7 * 86_400)
     provider_timeout_seconds: float = Field(10, gt=0, le=120)
     connector: dict[str, Any] = Field(default_factory=dict)
+    rate_per_minute: RatePerMinute | None = None
     active: bool
     version: int = Field(ge=1)
     deleted: bool = False
 
 
 class AssignmentV1(Contract):
-    """`directory.assignment_changed.v1`: a client may use a service."""
+    """`directory.assignment_changed.v1`: a client may use a service.
+
+    `limits` are the client's own: of each limit the stricter one of service and assignment holds.
+    """
 
     assignment_id: Id
     client_id: Id
     service_id: Id
+    limits: LimitsV1 = Field(default_factory=LimitsV1)
+    answer_wait_seconds: int | None = Field(None, ge=1, le=120)
     active: bool
     version: int = Field(ge=1)
     deleted: bool = False
@@ -120,7 +134,26 @@ class CredentialV1(Contract):
     secret_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
     expires_at: dt.datetime | None = None
     revoked: bool = False
+    rate_per_minute: RatePerMinute | None = None
     version: int = Field(ge=1)
+
+
+class IpRuleV1(Contract):
+    """`directory.ip_rule_changed.v1`: addresses that are refused, or the only ones a client uses.
+
+    A `deny` rule without `client_id` holds for everybody. A client with any `allow` rule in force
+    is heard from those addresses alone. `cidr` is IPv4 or IPv6 (`203.0.113.0/24`).
+    """
+
+    ip_rule_id: Id
+    client_id: str | None = Field(None, max_length=80)
+    kind: str = Field(pattern=r"^(allow|deny)$")
+    cidr: str = Field(max_length=50)
+    expires_at: dt.datetime | None = None
+    note: str | None = Field(None, max_length=200)
+    active: bool = True
+    version: int = Field(ge=1)
+    deleted: bool = False
 
 
 class SnapshotRequestedV1(Contract):
@@ -146,6 +179,7 @@ class SnapshotPartV1(Contract):
     clients: list[ClientV1] = Field(default_factory=list, max_length=100)
     services: list[ServiceV1] = Field(default_factory=list, max_length=100)
     assignments: list[AssignmentV1] = Field(default_factory=list, max_length=100)
+    ip_rules: list[IpRuleV1] = Field(default_factory=list, max_length=100)
 
 
 class CredentialsPartV1(Contract):

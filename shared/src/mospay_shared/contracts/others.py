@@ -70,3 +70,45 @@ class ApiCalledV1(Contract):
     request_body: str | None = Field(None, max_length=8_192)
     response_body: str | None = Field(None, max_length=8_192)
     called_at: dt.datetime
+
+
+class SecurityEventV1(Contract):
+    """`security.*.v1`: something about access that a person may want to see.
+
+    `count` sums what happened within one window, so that a flood is one event. `credential` is the
+    public part of what was offered (a key's prefix, a user name), never a secret.
+    """
+
+    event_id: Id
+    client_id: str | None = Field(None, max_length=80)
+    mode: Mode | None = None
+    ip: str | None = Field(None, max_length=64)
+    credential: str | None = Field(None, max_length=80)
+    path: str | None = Field(None, max_length=300)
+    reason: str = Field(max_length=300)
+    count: int = Field(1, ge=1)
+    first_at: dt.datetime
+    last_at: dt.datetime
+
+
+class SaleEventV1(Contract):
+    """`sale.recorded.v1`: a sale event a merchant reported by the events API.
+
+    `dedupe_key` is unique per (client, mode). `amount_minor` is null where the event has none.
+    """
+
+    sale_event_id: Id
+    client_id: Id
+    mode: Mode
+    dedupe_key: str = Field(max_length=600)
+    transaction_id: str = Field(max_length=255)
+    kind: str = Field(pattern=r"^payment_(created|succeeded|failed|refunded)$")
+    customer_id: str | None = Field(None, max_length=255)
+    amount_minor: Minor | None = None
+    fee_minor: Minor | None = None
+    currency: Currency
+    payment_method: str | None = Field(None, max_length=80)
+    product_id: str | None = Field(None, max_length=255)
+    product_name: str | None = Field(None, max_length=255)
+    occurred_at: dt.datetime
+    received_at: dt.datetime

@@ -55,7 +55,8 @@ class ProcessPaymentV1(Contract):
     """`payments.process.v1`: take this accepted payment to its provider.
 
     What it was accepted with is pinned here. `fields` are f000…f010 (and client-defined ones)
-    without the secrets. No attempt starts after `send_before`.
+    without the secrets. No attempt starts after `send_before`. `ip` is the address the request came
+    from, `device` the payer's device (f009): both are for the risk rules alone.
     """
 
     payment_id: Id
@@ -77,6 +78,9 @@ class ProcessPaymentV1(Contract):
     product_id: str | None = Field(None, max_length=255)
     product_name: str | None = Field(None, max_length=255)
     metadata: dict[str, str] = Field(default_factory=dict)
+    ip: str | None = Field(None, max_length=64)
+    device: str | None = Field(None, max_length=255)
+    retry_of: str | None = Field(None, max_length=80)
     accepted_at: dt.datetime
     send_before: dt.datetime
 
@@ -86,6 +90,8 @@ class PaymentEventV1(Contract):
 
     `version` rises by one with each change, so a consumer knows which news is newer. `late` marks
     a success proven after the payment had ended otherwise. `phone_masked` keeps the last 3 digits.
+    `reason_words` is what a cashier may say; `reason_actor` who has to act: payer, merchant,
+    operator or provider.
     """
 
     payment_id: Id
@@ -107,12 +113,16 @@ class PaymentEventV1(Contract):
     provider_reference: str | None = Field(None, max_length=255)
     reason_code: str | None = Field(None, max_length=80)
     reason_message: str | None = Field(None, max_length=500)
+    reason_retryable: bool | None = None
+    reason_actor: str | None = Field(None, max_length=20)
+    reason_words: str | None = Field(None, max_length=200)
     late: bool = False
     phone_masked: str | None = Field(None, max_length=32)
     customer_id: str | None = Field(None, max_length=255)
     product_id: str | None = Field(None, max_length=255)
     product_name: str | None = Field(None, max_length=255)
     metadata: dict[str, str] = Field(default_factory=dict)
+    retry_of: str | None = Field(None, max_length=80)
     accepted_at: dt.datetime
     occurred_at: dt.datetime
 
@@ -131,3 +141,164 @@ class PaymentCallbackV1(Contract):
     headers: dict[str, str]
     body_base64: str = Field(max_length=200_000)
     received_at: dt.datetime
+
+
+class CancelPaymentV1(Contract):
+    """`payments.cancel.v1`: stop this payment if nothing was sent; a request, not an outcome.
+
+    A payment the router has not seen yet leaves a tombstone that `payments.process.v1` respects.
+    """
+
+    payment_id: Id
+    client_id: Id
+    mode: Mode
+    reason: str | None = Field(None, max_length=500)
+    requested_at: dt.datetime
+
+
+class EnquirePaymentV1(Contract):
+    """`payments.enquire.v1`: ask the provider about this payment now, if it has not ended."""
+
+    payment_id: Id
+    client_id: Id
+    mode: Mode
+    requested_at: dt.datetime
+
+
+class ReviewPaymentV1(Contract):
+    """`payments.review.v1`: a person's word on a payment that risk holds.
+
+    `release` sends it on (`processing`), `refuse` ends it (`cancelled`). `version` is the one the
+    person saw: a review of anything newer is refused.
+    """
+
+    payment_id: Id
+    client_id: Id
+    mode: Mode
+    version: int = Field(ge=0)
+    decision: str = Field(pattern=r"^(release|refuse)$")
+    note: str = Field(max_length=500)
+    by: Id
+    requested_at: dt.datetime
+
+
+class ResolvePaymentV1(Contract):
+    """`payments.resolve.v1`: what two people know about an `unknown` or `conflicted` payment.
+
+    `evidence` says how they know (a statement line, the provider's letter). Two different people;
+    bound to the `version` both saw.
+    """
+
+    payment_id: Id
+    client_id: Id
+    mode: Mode
+    version: int = Field(ge=0)
+    outcome: str = Field(pattern=r"^(succeeded|failed)$")
+    evidence: str = Field(min_length=1, max_length=500)
+    proposed_by: Id
+    approved_by: Id
+    requested_at: dt.datetime
+
+
+class RefundStatus(StrEnum):
+    """The states of a refund. `failed` may become `succeeded` (late), nothing else goes back."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+FINAL_REFUND_STATUSES = frozenset({RefundStatus.SUCCEEDED, RefundStatus.FAILED})
+
+
+class RefundPaymentV1(Contract):
+    """`payments.refund.v1`: give this much of a captured payment back.
+
+    The router reserves the amount under the payment's row lock before anything is sent; what does
+    not fit any more ends `failed` with `refund_too_large`, nothing sent.
+    """
+
+    refund_id: Id
+    payment_id: Id
+    client_id: Id
+    mode: Mode
+    amount_minor: Annotated[int, Field(ge=1, le=2**63 - 1)]
+    currency: Currency
+    reason: str | None = Field(None, max_length=500)
+    requested_at: dt.datetime
+
+
+class RefundEventV1(Contract):
+    """Body of every `refund.*.v1` event: the refund as it is after the change.
+
+    `refunded_minor` is what of the payment has been given back with proof, this one included.
+    `late` marks a success proven after the refund had failed; `over_refund` one that by then no
+    longer fits in the captured amount (it is booked all the same, and alerted).
+    """
+
+    refund_id: Id
+    payment_id: Id
+    client_id: Id
+    mode: Mode
+    app_id: Id
+    service_id: Id
+    microservice: str = Field(max_length=63)
+    service: str = Field(max_length=63)
+    amount_minor: Minor
+    currency: Currency
+    payment_amount_minor: Minor
+    refunded_minor: Minor
+    status: RefundStatus
+    previous_status: RefundStatus | None = None
+    version: int = Field(ge=0)
+    provider_reference: str | None = Field(None, max_length=255)
+    reason: str | None = Field(None, max_length=500)
+    reason_code: str | None = Field(None, max_length=80)
+    reason_message: str | None = Field(None, max_length=500)
+    reason_retryable: bool | None = None
+    reason_actor: str | None = Field(None, max_length=20)
+    reason_words: str | None = Field(None, max_length=200)
+    late: bool = False
+    over_refund: bool = False
+    payment_accepted_at: dt.datetime
+    requested_at: dt.datetime
+    occurred_at: dt.datetime
+
+
+class RiskReasonV1(Contract):
+    """One reason of a risk decision; `points` add up to the score."""
+
+    rule: str = Field(max_length=80)
+    points: int
+    detail: str = Field(max_length=300)
+
+
+class RiskAssessedV1(Contract):
+    """`payment.risk_assessed.v1`: what risk decided about a payment before its first attempt.
+
+    `decision` is allow, hold or refuse. `by_default` says that risk could not answer in its time
+    and the configured default applied.
+    """
+
+    payment_id: Id
+    client_id: Id
+    mode: Mode
+    decision: str = Field(pattern=r"^(allow|hold|refuse)$")
+    score: int
+    reasons: list[RiskReasonV1] = Field(max_length=50)
+    by_default: bool = False
+    assessed_at: dt.datetime
+
+
+class ProviderHealthV1(Contract):
+    """`provider.health_changed.v1`: the circuit breaker of a connector changed its state."""
+
+    microservice: str = Field(max_length=63)
+    mode: Mode
+    state: str = Field(pattern=r"^(closed|open|half_open)$")
+    previous_state: str = Field(pattern=r"^(closed|open|half_open)$")
+    reason: str = Field(max_length=300)
+    failures: int = Field(ge=0)
+    calls: int = Field(ge=0)
+    changed_at: dt.datetime

@@ -31,15 +31,33 @@ def _payment_events() -> list[MessageType]:
 _ALL = [
     MessageType("payments.process.v1", payments.ProcessPaymentV1, "gateway", command=True),
     MessageType("payments.callback.v1", payments.PaymentCallbackV1, "gateway", command=True),
+    MessageType("payments.cancel.v1", payments.CancelPaymentV1, "gateway", command=True),
+    MessageType("payments.refund.v1", payments.RefundPaymentV1, "gateway", command=True),
+    # gateway for a client app's status call, portal-api for a person
+    MessageType("payments.enquire.v1", payments.EnquirePaymentV1, "*", command=True),
+    MessageType("payments.review.v1", payments.ReviewPaymentV1, "portal-api", command=True),
+    MessageType("payments.resolve.v1", payments.ResolvePaymentV1, "portal-api", command=True),
     *_payment_events(),
+    MessageType("payment.risk_assessed.v1", payments.RiskAssessedV1, "payment-router"),
+    *(
+        MessageType(f"refund.{status}.v1", payments.RefundEventV1, "payment-router")
+        for status in payments.RefundStatus
+    ),
+    MessageType("provider.health_changed.v1", payments.ProviderHealthV1, "payment-router"),
     MessageType("ledger.entry_posted.v1", others.LedgerEntryPostedV1, "ledger"),
     MessageType("webhook.delivered.v1", others.WebhookEventV1, "notifier"),
     MessageType("webhook.failed.v1", others.WebhookEventV1, "notifier"),
     MessageType("api.called.v1", others.ApiCalledV1, "gateway"),
+    *(
+        MessageType(f"security.{kind}.v1", others.SecurityEventV1, "gateway")
+        for kind in ("authentication_failed", "address_refused", "rate_limited")
+    ),
+    MessageType("sale.recorded.v1", others.SaleEventV1, "gateway"),
     MessageType("directory.company_changed.v1", directory.CompanyV1, "portal-api"),
     MessageType("directory.client_changed.v1", directory.ClientV1, "portal-api"),
     MessageType("directory.service_changed.v1", directory.ServiceV1, "portal-api"),
     MessageType("directory.assignment_changed.v1", directory.AssignmentV1, "portal-api"),
+    MessageType("directory.ip_rule_changed.v1", directory.IpRuleV1, "portal-api"),
     MessageType("directory.snapshot_part.v1", directory.SnapshotPartV1, "portal-api"),
     MessageType(
         "directory.credential_changed.v1", directory.CredentialV1, "portal-api", command=True

@@ -11,8 +11,8 @@ from mospay_simulator import __doc__ as summary
 from mospay_simulator import routes
 from mospay_simulator.clients import callback_client
 from mospay_simulator.settings import Settings
-from mospay_simulator.storage import MemoryRecord, Record, SqliteRecord
-from mospay_simulator.workers import send_callbacks, settle_payments
+from mospay_simulator.storage import Clock, MemoryRecord, Record, SqliteRecord
+from mospay_simulator.workers import send_callbacks, settle
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -20,26 +20,31 @@ def create_app(settings: Settings) -> FastAPI:
     delays = {
         "async": timedelta(seconds=settings.async_seconds),
         "late": timedelta(seconds=settings.late_seconds),
+        "window": timedelta(seconds=settings.window_seconds),
     }
     record: Record = (
         MemoryRecord(delays)
         if settings.record == "memory"
         else SqliteRecord(settings.database_path, delays)
     )
-    provider = routes.Provider(record, settings, payments_due=asyncio.Event())
+    clock = Clock(record)
+    provider = routes.Provider(record, clock, settings, asyncio.Event(), asyncio.Event())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         secret = settings.callback_secret
-        callbacks_due = asyncio.Event()
         await record.open()
+        await clock.open()
         async with callback_client(settings.callback_timeout_seconds) as client:
             provider.tasks = [
-                asyncio.create_task(settle_payments(record, provider.payments_due, callbacks_due)),
+                asyncio.create_task(
+                    settle(record, clock, provider.settlements_due, provider.callbacks_due)
+                ),
                 asyncio.create_task(
                     send_callbacks(
                         record,
-                        callbacks_due,
+                        clock,
+                        provider.callbacks_due,
                         client,
                         None if secret is None else secret.get_secret_value(),
                     )

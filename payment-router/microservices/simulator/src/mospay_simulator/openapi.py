@@ -1,9 +1,15 @@
 """The documented shapes of each route, as the routes read raw bodies for speed."""
 
+from dataclasses import fields
 from typing import Any, Final
 
-from mospay_simulator.domain.payloads import REFERENCES_MAX
-from mospay_simulator.domain.scenarios import SCENARIOS, Outcome
+from mospay_simulator.domain.payloads import (
+    ADVANCE_SECONDS_MAX,
+    REASON_CHARACTERS_MAX,
+    REFERENCES_MAX,
+)
+from mospay_simulator.domain.scenarios import REFUND_SCENARIOS, SCENARIOS, Outcome
+from mospay_simulator.storage import Summary
 
 _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
@@ -49,6 +55,7 @@ _PROPERTIES: Final[dict[str, Any]] = {
     "message": _TEXT,
     "reason_code": _TEXT,
     "found": {"type": "boolean", "description": "Enquiries only; authoritative"},
+    "customer_action": _object({"type": _TEXT, "url": {"type": ["string", "null"]}}),
 }
 _ANSWER: Final = _content(_object(_PROPERTIES, ["status", "outcome", "reference", "message"]))
 _PAYLOAD: Final = {
@@ -73,6 +80,42 @@ _EFFECT: Final = _object(
         "scenario": {"enum": [scenario.name for scenario in SCENARIOS]},
         "at": {"type": "string", "format": "date-time"},
     }
+)
+_REFUND_EFFECT: Final = _object(
+    {
+        "refund_id": _REFERENCE,
+        "payment_reference": _REFERENCE,
+        "amount": _TEXT,
+        "currency": _TEXT,
+        "scenario": {"enum": [scenario.name for scenario in REFUND_SCENARIOS]},
+        "at": {"type": "string", "format": "date-time"},
+    }
+)
+_OPTIONAL_TEXT: Final = {"type": ["string", "null"]}
+_REFUND_PROPERTIES: Final[dict[str, Any]] = {
+    "status": {"type": "string", "description": "The HTTP status as the field API writes it"},
+    "outcome": {"enum": [str(outcome) for outcome in Outcome]},
+    "reference": {**_REFERENCE, "description": "The refund id"},
+    "provider_reference": _OPTIONAL_TEXT,
+    "amount": _OPTIONAL_TEXT,
+    "currency": _OPTIONAL_TEXT,
+    "reason_code": _OPTIONAL_TEXT,
+    "message": _TEXT,
+    "found": {"type": "boolean", "description": "Enquiries only; authoritative"},
+}
+_REFUND_ANSWER: Final = _content(
+    _object(_REFUND_PROPERTIES, [name for name in _REFUND_PROPERTIES if name != "found"])
+)
+_REFUND_ORDER: Final = _object(
+    {
+        "refund_id": _REFERENCE,
+        "payment_reference": _REFERENCE,
+        "provider_reference": {**_REFERENCE, "description": "The payment's, checked if given"},
+        "amount": {"type": "string", "description": "Decimal, as exact as the currency"},
+        "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+        "reason": {"type": ["string", "null"], "maxLength": REASON_CHARACTERS_MAX},
+    },
+    ["refund_id", "payment_reference", "amount", "currency"],
 )
 
 
@@ -100,45 +143,62 @@ SUMMARY: Final[dict[str, Any]] = {
     "summary": "Counts over the whole record",
     "responses": {
         200: {
-            "description": "`requests` = payment requests; `repeats` = those of a known reference",
-            **_content(
-                _object(
-                    dict.fromkeys(
-                        ["effects", "references", "doubled", "repeats", "requests"], _COUNT
-                    )
-                )
-            ),
+            "description": "`requests` = payment requests; `repeats` = those of a known reference;"
+            " `refunds` = refund effects",
+            **_content(_object(dict.fromkeys([field.name for field in fields(Summary)], _COUNT))),
         }
     },
 }
-EFFECTS_QUERY: Final[dict[str, Any]] = {
-    "summary": "How many effects each reference had",
-    "responses": {
-        200: {
-            "description": "Reference to count",
-            **_content({"type": "object", "additionalProperties": _COUNT}),
+
+
+def _effects_query(summary: str) -> dict[str, Any]:
+    listed = {"type": "array", "maxItems": REFERENCES_MAX, "items": _REFERENCE}
+    return {
+        "summary": summary,
+        "responses": {
+            200: {
+                "description": "Reference to count",
+                **_content({"type": "object", "additionalProperties": _COUNT}),
+            },
+            **_REFUSED,
         },
-        **_REFUSED,
-    },
-    "openapi_extra": _body(
-        _object({"references": {"type": "array", "maxItems": REFERENCES_MAX, "items": _REFERENCE}})
-    ),
-}
-EFFECTS: Final[dict[str, Any]] = {
-    "summary": "The effects of one reference and how often it was asked for again",
-    "responses": {
-        200: {
-            "description": "Empty and zero for an unknown reference",
-            **_content(
-                _object({"effects": {"type": "array", "items": _EFFECT}, "repeats": _COUNT})
-            ),
+        "openapi_extra": _body(_object({"references": listed})),
+    }
+
+
+def _effects_of(summary: str, effect: dict[str, Any], *names: str) -> dict[str, Any]:
+    one = len(names) == 1
+    return {
+        "summary": summary,
+        "responses": {
+            200: {
+                "description": "Empty and zero for an unknown reference",
+                **_content(
+                    _object({"effects": {"type": "array", "items": effect}, "repeats": _COUNT})
+                ),
+            },
+            422: _REFUSED[422],
         },
-        422: _REFUSED[422],
-    },
-    "openapi_extra": {
-        "parameters": [{"in": "query", "name": "reference", "required": True, "schema": _REFERENCE}]
-    },
-}
+        "openapi_extra": {
+            "parameters": [
+                {"in": "query", "name": name, "required": one, "schema": _REFERENCE}
+                for name in names
+            ]
+        },
+    }
+
+
+EFFECTS_QUERY: Final = _effects_query("How many effects each reference had")
+REFUND_EFFECTS_QUERY: Final = _effects_query("How many effects each refund id had")
+EFFECTS: Final = _effects_of(
+    "The effects of one reference and how often it was asked for again", _EFFECT, "reference"
+)
+REFUND_EFFECTS: Final = _effects_of(
+    "The effects of one refund id, or all of one payment, and how often they were asked for again",
+    _REFUND_EFFECT,
+    "reference",
+    "payment_reference",
+)
 PAYMENT: Final[dict[str, Any]] = {
     "summary": "Ask for a payment, or with a route that ends in `Status`, what became of it",
     "responses": {
@@ -159,4 +219,56 @@ PAYMENT: Final[dict[str, Any]] = {
             _header("X-Callback-Url", "Where asynchronous scenarios report; http or https"),
         ],
     },
+}
+REFUND: Final[dict[str, Any]] = {
+    "summary": "Give a payment, or a part of it, back",
+    "responses": {
+        200: {"description": "Refunded", **_REFUND_ANSWER},
+        202: {"description": "Pending", **_REFUND_ANSWER},
+        400: {"description": "Not refunded, with `reason_code`", **_REFUND_ANSWER},
+        409: {"description": "X-Attempt-Id belongs to something else", **_PROBLEM},
+        500: {"description": "Only where the scenario asks for it", **_PROBLEM},
+        **_REFUSED,
+    },
+    "openapi_extra": {
+        **_body(_REFUND_ORDER),
+        "parameters": [
+            _path("service"),
+            _header("X-Attempt-Id", "Deduped durably, as is the refund id"),
+            _header("X-Callback-Url", "Where asynchronous scenarios report; http or https"),
+        ],
+    },
+}
+REFUND_STATUS: Final[dict[str, Any]] = {
+    "summary": "What became of a refund",
+    "responses": {
+        200: {"description": "Found", **_REFUND_ANSWER},
+        404: {"description": "No refund has this id: nothing was given back", **_REFUND_ANSWER},
+        **_REFUSED,
+    },
+    "openapi_extra": {
+        **_body(_object({"refund_id": _REFERENCE})),
+        "parameters": [_path("service")],
+    },
+}
+_CLOCK_ANSWER: Final = _content(
+    _object(
+        {
+            "now": {"type": "string", "format": "date-time"},
+            "offset_seconds": {"type": "number", "minimum": 0},
+        }
+    )
+)
+CLOCK: Final[dict[str, Any]] = {
+    "summary": "The simulator's time and how far it is ahead",
+    "responses": {200: {"description": "Aware UTC", **_CLOCK_ANSWER}},
+}
+CLOCK_ADVANCE: Final[dict[str, Any]] = {
+    "summary": "Move the clock ahead; what that makes due happens at once",
+    "responses": {200: {"description": "The new time", **_CLOCK_ANSWER}, **_REFUSED},
+    "openapi_extra": _body(
+        _object(
+            {"advance_seconds": {"type": "number", "minimum": 0, "maximum": ADVANCE_SECONDS_MAX}}
+        )
+    ),
 }

@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     hang_seconds: float = Field(default=60, ge=0, le=3600)
     async_seconds: float = Field(default=1, ge=0, le=86_400)
     late_seconds: float = Field(default=5, ge=0, le=86_400)
+    # How long a payer may take to approve; longer than any test wants to wait: move the clock.
+    window_seconds: float = Field(default=120, ge=0, le=86_400)
 
     # Signs callbacks (hex HMAC-SHA256 of the raw body); unset, callbacks carry no signature.
     callback_secret: SecretStr | None = None

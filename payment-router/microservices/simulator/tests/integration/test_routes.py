@@ -325,6 +325,11 @@ def test_audit_counts_effects_of_many_references(simulator: httpx.Client) -> Non
         "doubled": 0,
         "repeats": 1,
         "requests": 3,
+        "refunds": 0,
+        "refund_references": 0,
+        "refund_doubled": 0,
+        "refund_repeats": 0,
+        "refund_requests": 0,
     }
     wanted = {"references": [paid, declined, never, paid]}
     counted = simulator.post("/_effects/query", json=wanted).json()

@@ -3,7 +3,7 @@
 SimulatorError
 ├── MalformedError       a field of the request is wrong; names every wrong field
 ├── BodyTooLargeError    more than BODY_BYTES_MAX
-└── AttemptReusedError   an attempt id that was already used for another reference
+└── AttemptReusedError   an attempt id that was already used for another reference or refund
 """
 
 from dataclasses import dataclass
@@ -41,6 +41,6 @@ class BodyTooLargeError(SimulatorError):
 
 
 class AttemptReusedError(SimulatorError):
-    """The attempt id belongs to another reference, so nothing was done."""
+    """The attempt id belongs to another reference or refund, so nothing was done."""
 
     code = "attempt_reused"

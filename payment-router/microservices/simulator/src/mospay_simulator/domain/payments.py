@@ -2,12 +2,19 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from mospay_simulator.domain.scenarios import CallbackPlan, Outcome, Scenario, choose_scenario
+from mospay_simulator.domain.scenarios import (
+    CallbackPlan,
+    Outcome,
+    Scenario,
+    Step,
+    choose_scenario,
+    refund_scenario_of_phone,
+)
 
 # Several callbacks of one payment are sent this far apart, so that their order is certain.
 CALLBACK_SPACING: Final = timedelta(milliseconds=200)
@@ -15,6 +22,7 @@ CALLBACK_SPACING: Final = timedelta(milliseconds=200)
 CALLBACK_RETRY_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
 
 Json = Mapping[str, object]
+Delays = Mapping[str, timedelta]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """The provider's record of one reference; `settles_at` is set while something is due."""
+    """The provider's record of one reference; `settles_at` is set while something is due.
+
+    `step` counts the scenario's steps that were taken; `refund_scenario` is what the payer's phone
+    chose for refunds.
+    """
 
     reference: str
     provider_reference: str
@@ -42,9 +54,12 @@ class Payment:
     phone_masked: str | None
     scenario: Scenario
     outcome: Outcome
+    reason_code: str | None
     callback_url: str | None
     accepted_at: datetime
     settles_at: datetime | None
+    step: int
+    refund_scenario: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +74,14 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class Moments:
+    """When a step was due and when it was taken, both on the movable clock."""
+
+    due: datetime
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Callback:
     """One callback to send: signed when it goes out, so no secret is stored with it."""
 
@@ -69,13 +92,23 @@ class Callback:
     tries: int
 
 
+@dataclass(frozen=True, slots=True)
+class DueCallback:
+    """A callback that a step asks for: the body is still JSON, and it goes out at `due_at`."""
+
+    url: str
+    body: Json
+    forged: bool
+    due_at: datetime
+
+
 def mask_phone(phone: str | None) -> str | None:
     """Country prefix and the last two digits; the rest never leaves the request."""
     return None if phone is None else f"{phone[:4]}{'*' * (len(phone) - 6)}{phone[-2:]}"
 
 
-def open_payment(order: Order, now: datetime, delays: Mapping[str, timedelta]) -> Payment:
-    """The record of a first request; `delays` maps a scenario's `settles` to a duration."""
+def open_payment(order: Order, now: datetime, delays: Delays) -> Payment:
+    """The record of a first request; `delays` maps a step's `after` to a duration."""
     scenario = choose_scenario(order.phone, order.amount)
     return Payment(
         reference=order.reference,
@@ -86,10 +119,36 @@ def open_payment(order: Order, now: datetime, delays: Mapping[str, timedelta]) -
         phone_masked=mask_phone(order.phone),
         scenario=scenario,
         outcome=scenario.first,
+        reason_code=scenario.reason_code,
         callback_url=order.callback_url,
         accepted_at=now,
-        settles_at=None if scenario.settles is None else now + delays[scenario.settles],
+        settles_at=next_step_at(scenario, 0, now, delays),
+        step=0,
+        refund_scenario=refund_scenario_of_phone(order.phone),
     )
+
+
+def next_step_at(scenario: Scenario, step: int, since: datetime, delays: Delays) -> datetime | None:
+    """When a scenario's step comes, counted from the one before; None after the last one."""
+    return since + delays[scenario.steps[step].after] if step < len(scenario.steps) else None
+
+
+def settle_payment(payment: Payment, delays: Delays) -> tuple[Payment, Step]:
+    """The payment after its due step, and that step; the next one counts from the due time.
+
+    A clock that jumps over several steps therefore takes them all, in order.
+    """
+    assert payment.settles_at is not None
+    step = payment.scenario.steps[payment.step]
+    done = payment.step + 1
+    settled = replace(
+        payment,
+        outcome=step.outcome,
+        reason_code=step.reason_code,
+        step=done,
+        settles_at=next_step_at(payment.scenario, done, payment.settles_at, delays),
+    )
+    return settled, step
 
 
 def paid_amount(payment: Payment) -> str:
@@ -110,25 +169,38 @@ def effect_of(payment: Payment, now: datetime) -> Effect:
     )
 
 
-def planned_callbacks(payment: Payment, now: datetime) -> list[tuple[datetime, CallbackPlan]]:
-    """When each callback of a payment that settles now is due; none without a callback URL."""
+def payment_callbacks(
+    payment: Payment, step: Step, moments: Moments, delays: Delays
+) -> list[DueCallback]:
+    """The callbacks of a step that was taken; none without a callback URL."""
     if payment.callback_url is None:
         return []
     return [
-        (now + position * CALLBACK_SPACING, plan)
-        for position, plan in enumerate(payment.scenario.callbacks)
+        DueCallback(payment.callback_url, callback_body(payment, plan.outcome), plan.forged, due_at)
+        for due_at, plan in spaced(step, moments, delays)
     ]
+
+
+def spaced(step: Step, moments: Moments, delays: Delays) -> list[tuple[datetime, CallbackPlan]]:
+    """When each callback of a step goes out: what a jump of the clock has made due, now."""
+    planned = []
+    for position, plan in enumerate(step.callbacks):
+        wanted = moments.due if plan.after is None else moments.due + delays[plan.after]
+        planned.append((max(wanted, moments.now) + position * CALLBACK_SPACING, plan))
+    return planned
 
 
 def callback_body(payment: Payment, outcome: Outcome) -> Json:
     """A repeated callback has the same `event_id`, as receivers dedupe on it."""
     return {
         "event_id": f"{payment.provider_reference}_{outcome}",
+        "kind": "payment",
         "reference": payment.reference,
         "provider_reference": payment.provider_reference,
         "outcome": outcome,
         "amount": paid_amount(payment),
         "currency": None,
+        "reason_code": payment.reason_code if outcome is payment.outcome else None,
     }
 
 
@@ -137,12 +209,12 @@ _MESSAGES = {
     Outcome.FAILED: "Payment declined",
     Outcome.PENDING: "Waiting for the payer",
 }
-_STATUSES = {Outcome.SUCCEEDED: 200, Outcome.FAILED: 400, Outcome.PENDING: 202}
+STATUSES: Final = {Outcome.SUCCEEDED: 200, Outcome.FAILED: 400, Outcome.PENDING: 202}
 
 
 def payment_answer(payment: Payment) -> tuple[int, Json]:
     """HTTP status and body that tell a payment's recorded outcome to the one who asked for it."""
-    status = _STATUSES[payment.outcome]
+    status = STATUSES[payment.outcome]
     return status, _told(payment, status)
 
 
@@ -171,5 +243,8 @@ def _told(payment: Payment, status: int) -> dict[str, object]:
         "message": _MESSAGES[payment.outcome],
     }
     if payment.outcome is Outcome.FAILED:
-        told["reason_code"] = payment.scenario.reason_code
+        told["reason_code"] = payment.reason_code
+    if payment.outcome is Outcome.PENDING and payment.scenario.customer_action:
+        # Mobile money asks on the payer's phone, so there is no page to send them to.
+        told["customer_action"] = {"type": "approve_on_phone", "url": None}
     return told

@@ -2,78 +2,39 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
 import orjson
 
-from mospay_simulator.domain.errors import AttemptReusedError
-from mospay_simulator.domain.payments import (
-    Callback,
-    Effect,
-    Order,
-    Payment,
-    callback_body,
-    effect_of,
-    open_payment,
-    planned_callbacks,
-)
-from mospay_simulator.domain.scenarios import Outcome, scenario_named
-from mospay_simulator.storage.record import Summary, Taken
+from mospay_simulator.domain.payments import Callback, Delays, Effect, Order, Payment
+from mospay_simulator.domain.refunds import Refund, RefundEffect, RefundOrder
+from mospay_simulator.storage import payments, refunds, schema
+from mospay_simulator.storage.record import Summary, Taken, TakenRefund
 
 _T = TypeVar("_T")
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS payments (
-    reference text PRIMARY KEY,
-    provider_reference text NOT NULL UNIQUE,
-    service text NOT NULL,
-    route text NOT NULL,
-    amount text NOT NULL,
-    phone_masked text,
-    scenario text NOT NULL,
-    outcome text NOT NULL,
-    callback_url text,
-    accepted_at text NOT NULL,
-    settles_at text,
-    repeats integer NOT NULL DEFAULT 0
-) STRICT;
-CREATE INDEX IF NOT EXISTS payments_due ON payments (settles_at) WHERE settles_at IS NOT NULL;
-CREATE TABLE IF NOT EXISTS attempts (
-    attempt_id text PRIMARY KEY,
-    reference text NOT NULL REFERENCES payments
-) STRICT;
-CREATE TABLE IF NOT EXISTS effects (
-    id integer PRIMARY KEY,
-    reference text NOT NULL REFERENCES payments,
-    amount text NOT NULL,
-    phone_masked text,
-    scenario text NOT NULL,
-    at text NOT NULL
-) STRICT;
--- The promise itself: whatever the code above it does, one reference has one effect.
-CREATE UNIQUE INDEX IF NOT EXISTS effects_once ON effects (reference);
-CREATE TABLE IF NOT EXISTS callbacks (
-    id integer PRIMARY KEY,
-    reference text NOT NULL REFERENCES payments,
-    url text NOT NULL,
-    body blob NOT NULL,
-    forged integer NOT NULL,
-    tries integer NOT NULL DEFAULT 0,
-    due_at text
-) STRICT;
-CREATE INDEX IF NOT EXISTS callbacks_due ON callbacks (due_at) WHERE due_at IS NOT NULL;
+_COUNTS: Final = """
+SELECT (SELECT count(*) FROM effects) AS effects,
+    (SELECT count(*) FROM payments) AS references_,
+    (SELECT count(*) FROM (SELECT 1 FROM effects GROUP BY reference HAVING count(*) > 1))
+        AS doubled,
+    (SELECT coalesce(sum(repeats), 0) FROM payments) AS repeats,
+    (SELECT count(*) FROM refund_effects) AS refunds,
+    (SELECT count(*) FROM refunds) AS refund_references,
+    (SELECT count(*) FROM (SELECT 1 FROM refund_effects GROUP BY refund_id HAVING count(*) > 1))
+        AS refund_doubled,
+    (SELECT coalesce(sum(repeats), 0) FROM refunds) AS refund_repeats
 """
 
 
 class SqliteRecord:
     """One file, one connection, one thread: each method is a transaction run on that thread."""
 
-    def __init__(self, path: Path, delays: Mapping[str, timedelta]) -> None:
+    def __init__(self, path: Path, delays: Delays) -> None:
         self._path = path
         self._delays = delays
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
@@ -96,7 +57,7 @@ class SqliteRecord:
         # Survives kill -9; a power cut may lose the last commits, which a simulator can afford
         # and a connector that moves real money (synchronous = FULL) can't.
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.executescript(_SCHEMA)
+        schema.prepare(connection)
         self._connection = connection
 
     async def _run(
@@ -117,17 +78,41 @@ class SqliteRecord:
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 
+    async def clock_offset(self) -> float:
+        return await self._run(_offset, transaction=False)
+
+    async def move_clock(self, seconds: float) -> float:
+        def work(connection: sqlite3.Connection) -> float:
+            connection.execute("UPDATE clock SET offset_seconds = offset_seconds + ?", (seconds,))
+            return _offset(connection)
+
+        return await self._run(work)
+
     async def take(self, order: Order, now: datetime) -> Taken:
-        return await self._run(lambda connection: _take(connection, order, now, self._delays))
+        return await self._run(lambda c: payments.take(c, order, now, self._delays))
 
     async def find(self, reference: str) -> Payment | None:
-        return await self._run(lambda connection: _find(connection, reference), transaction=False)
+        return await self._run(lambda c: payments.find(c, reference), transaction=False)
+
+    async def take_refund(self, order: RefundOrder, now: datetime) -> TakenRefund:
+        return await self._run(lambda c: refunds.take(c, order, now, self._delays))
+
+    async def find_refund(self, refund_id: str) -> Refund | None:
+        return await self._run(lambda c: refunds.find(c, refund_id), transaction=False)
 
     async def settle_due(self, now: datetime, limit: int) -> int:
-        return await self._run(lambda connection: _settle_due(connection, now, limit))
+        return await self._run(
+            lambda c: max(
+                payments.settle_due(c, now, limit, self._delays),
+                refunds.settle_due(c, now, limit, self._delays),
+            )
+        )
 
     async def next_settlement(self) -> datetime | None:
-        return await self._first_time("SELECT min(settles_at) FROM payments")
+        return await self._first_time(
+            "SELECT min(at) FROM (SELECT min(settles_at) AS at FROM payments"
+            " UNION ALL SELECT min(settles_at) FROM refunds)"
+        )
 
     async def next_callback(self) -> datetime | None:
         return await self._first_time("SELECT min(due_at) FROM callbacks")
@@ -136,14 +121,14 @@ class SqliteRecord:
         row = await self._run(
             lambda connection: connection.execute(query).fetchone(), transaction=False
         )
-        return None if row[0] is None else datetime.fromisoformat(row[0])
+        return payments.optional_time(row[0])
 
     async def due_callbacks(self, now: datetime, limit: int) -> Sequence[Callback]:
         rows = await self._run(
             lambda connection: connection.execute(
                 "SELECT id, url, body, forged, tries FROM callbacks"
                 " WHERE due_at <= ? ORDER BY due_at, id LIMIT ?",
-                (_text(now), limit),
+                (payments.text(now), limit),
             ).fetchall(),
             transaction=False,
         )
@@ -153,156 +138,53 @@ class SqliteRecord:
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "UPDATE callbacks SET tries = tries + 1, due_at = ? WHERE id = ?",
-                (None if due_at is None else _text(due_at), callback_id),
+                (payments.optional_text(due_at), callback_id),
             )
 
         await self._run(work)
 
     async def effects_of(self, reference: str) -> tuple[Sequence[Effect], int]:
-        def work(connection: sqlite3.Connection) -> tuple[Sequence[Effect], int]:
-            rows = connection.execute(
-                "SELECT reference, amount, phone_masked, scenario, at FROM effects"
-                " WHERE reference = ? ORDER BY id",
-                (reference,),
-            ).fetchall()
-            repeats = connection.execute(
-                "SELECT repeats FROM payments WHERE reference = ?", (reference,)
-            ).fetchone()
-            return [Effect(*row) for row in rows], 0 if repeats is None else repeats[0]
+        return await self._run(lambda c: payments.effects_of(c, reference))
 
-        return await self._run(work)
+    async def refund_effects_of(self, refund_id: str) -> tuple[Sequence[RefundEffect], int]:
+        return await self._run(lambda c: refunds.effects_of(c, refund_id))
+
+    async def refund_effects_of_payment(self, reference: str) -> tuple[Sequence[RefundEffect], int]:
+        return await self._run(lambda c: refunds.effects_of_payment(c, reference))
 
     async def count_effects(self, references: Sequence[str]) -> dict[str, int]:
+        return await self._count("effects", "reference", references)
+
+    async def count_refund_effects(self, refund_ids: Sequence[str]) -> dict[str, int]:
+        return await self._count("refund_effects", "refund_id", refund_ids)
+
+    async def _count(self, table: str, column: str, values: Sequence[str]) -> dict[str, int]:
         query = (
-            "SELECT wanted.value, count(DISTINCT effects.id) FROM json_each(?) AS wanted"
-            " LEFT JOIN effects ON effects.reference = wanted.value GROUP BY wanted.value"
+            f"SELECT wanted.value, count(DISTINCT {table}.id) FROM json_each(?) AS wanted"
+            f" LEFT JOIN {table} ON {table}.{column} = wanted.value GROUP BY wanted.value"
         )
+        wanted = orjson.dumps(values).decode()
         rows = await self._run(
-            lambda connection: connection.execute(
-                query, (orjson.dumps(references).decode(),)
-            ).fetchall()
+            lambda connection: connection.execute(query, (wanted,)).fetchall(), transaction=False
         )
         return {row[0]: row[1] for row in rows}
 
     async def summary(self) -> Summary:
-        query = (
-            "SELECT (SELECT count(*) FROM effects) AS effects, count(*) AS references_,"
-            " (SELECT count(*) FROM (SELECT 1 FROM effects GROUP BY reference"
-            "  HAVING count(*) > 1)) AS doubled, coalesce(sum(repeats), 0) AS repeats FROM payments"
-        )
-        row = await self._run(lambda connection: connection.execute(query).fetchone())
+        row = await self._run(lambda connection: connection.execute(_COUNTS).fetchone())
         return Summary(
             effects=row["effects"],
             references=row["references_"],
             doubled=row["doubled"],
             repeats=row["repeats"],
             requests=row["references_"] + row["repeats"],
+            refunds=row["refunds"],
+            refund_references=row["refund_references"],
+            refund_doubled=row["refund_doubled"],
+            refund_repeats=row["refund_repeats"],
+            refund_requests=row["refund_references"] + row["refund_repeats"],
         )
 
 
-def _take(
-    connection: sqlite3.Connection, order: Order, now: datetime, delays: Mapping[str, timedelta]
-) -> Taken:
-    attempt = connection.execute(
-        "SELECT reference FROM attempts WHERE attempt_id = ?", (order.attempt_id,)
-    ).fetchone()
-    if attempt is not None and attempt["reference"] != order.reference:
-        raise AttemptReusedError
-    known = _find(connection, order.reference)
-    payment = known or open_payment(order, now, delays)
-    if known is not None:
-        connection.execute(
-            "UPDATE payments SET repeats = repeats + 1 WHERE reference = ?", (order.reference,)
-        )
-    else:
-        _insert_payment(connection, payment)
-        if payment.outcome is Outcome.SUCCEEDED:
-            _insert_effect(connection, effect_of(payment, now))
-    if order.attempt_id is not None and attempt is None:
-        connection.execute(
-            "INSERT INTO attempts (attempt_id, reference) VALUES (?, ?)",
-            (order.attempt_id, order.reference),
-        )
-    return Taken(payment, repeated=known is not None)
-
-
-def _settle_due(connection: sqlite3.Connection, now: datetime, limit: int) -> int:
-    rows = connection.execute(
-        "SELECT * FROM payments WHERE settles_at <= ? ORDER BY settles_at LIMIT ?",
-        (_text(now), limit),
-    ).fetchall()
-    for row in rows:
-        payment = replace(_payment(row), outcome=Outcome.SUCCEEDED, settles_at=None)
-        connection.execute(
-            "UPDATE payments SET outcome = ?, settles_at = NULL WHERE reference = ?",
-            (payment.outcome.value, payment.reference),
-        )
-        _insert_effect(connection, effect_of(payment, now))
-        for due_at, plan in planned_callbacks(payment, now):
-            connection.execute(
-                "INSERT INTO callbacks (reference, url, body, forged, due_at)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (
-                    payment.reference,
-                    payment.callback_url,
-                    orjson.dumps(callback_body(payment, plan.outcome)),
-                    int(plan.forged),
-                    _text(due_at),
-                ),
-            )
-    return len(rows)
-
-
-def _find(connection: sqlite3.Connection, reference: str) -> Payment | None:
-    row = connection.execute("SELECT * FROM payments WHERE reference = ?", (reference,)).fetchone()
-    return None if row is None else _payment(row)
-
-
-def _payment(row: sqlite3.Row) -> Payment:
-    return Payment(
-        reference=row["reference"],
-        provider_reference=row["provider_reference"],
-        service=row["service"],
-        route=row["route"],
-        amount=row["amount"],
-        phone_masked=row["phone_masked"],
-        scenario=scenario_named(row["scenario"]),
-        outcome=Outcome(row["outcome"]),
-        callback_url=row["callback_url"],
-        accepted_at=datetime.fromisoformat(row["accepted_at"]),
-        settles_at=None if row["settles_at"] is None else datetime.fromisoformat(row["settles_at"]),
-    )
-
-
-def _insert_payment(connection: sqlite3.Connection, payment: Payment) -> None:
-    connection.execute(
-        "INSERT INTO payments (reference, provider_reference, service, route, amount, phone_masked,"
-        " scenario, outcome, callback_url, accepted_at, settles_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            payment.reference,
-            payment.provider_reference,
-            payment.service,
-            payment.route,
-            payment.amount,
-            payment.phone_masked,
-            payment.scenario.name,
-            payment.outcome.value,
-            payment.callback_url,
-            _text(payment.accepted_at),
-            None if payment.settles_at is None else _text(payment.settles_at),
-        ),
-    )
-
-
-def _insert_effect(connection: sqlite3.Connection, effect: Effect) -> None:
-    connection.execute(
-        "INSERT INTO effects (reference, amount, phone_masked, scenario, at)"
-        " VALUES (?, ?, ?, ?, ?)",
-        (effect.reference, effect.amount, effect.phone_masked, effect.scenario, effect.at),
-    )
-
-
-def _text(moment: datetime) -> str:
-    # Fixed width in UTC, so that text order is time order.
-    return moment.isoformat(timespec="microseconds")
+def _offset(connection: sqlite3.Connection) -> float:
+    offset: float = connection.execute("SELECT offset_seconds FROM clock").fetchone()[0]
+    return offset

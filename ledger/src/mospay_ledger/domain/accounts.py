@@ -1,0 +1,64 @@
+"""Accounts by what they are for. Debits are positive, credits negative."""
+
+from dataclasses import dataclass
+
+# What a client has with us. All but `receivable` (the client's debt) are credits or zero.
+CLIENT_KINDS = ("available", "payout", "pending", "receivable", "refund_due", "reserve")
+OWN_KINDS = ("clearing", "fees", "refunds", "suspense")
+ACCOUNT_KINDS = (*CLIENT_KINDS, *OWN_KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account; its id says it all: `client:cli_…:RWF:test:pending`."""
+
+    kind: str
+    owner: str  # `client:{id}`, `provider:{microservice}` or `operator`
+    client_id: str | None
+    currency: str
+    mode: str
+
+    @property
+    def id(self) -> str:
+        """The account's id, such as `client:cli_…:RWF:test:pending`."""
+        return f"{self.owner}:{self.currency}:{self.mode}:{self.kind}"
+
+    @classmethod
+    def parse(cls, account_id: str) -> "Account":
+        """Return the account of an id that `Account.id` made."""
+        owner, currency, mode, kind = account_id.rsplit(":", 3)
+        client_id = owner.removeprefix("client:") if kind in CLIENT_KINDS else None
+        return cls(kind, owner, client_id, currency, mode)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientBooks:
+    """The accounts of one client in one currency and mode; whoever posts holds `pending`'s lock."""
+
+    client_id: str
+    currency: str
+    mode: str
+
+    def account(self, kind: str) -> Account:
+        """Return one of this client's accounts."""
+        return Account(kind, f"client:{self.client_id}", self.client_id, self.currency, self.mode)
+
+
+def clearing(microservice: str, currency: str, mode: str) -> Account:
+    """Return where the provider owes us what it has collected."""
+    return Account("clearing", f"provider:{microservice}", None, currency, mode)
+
+
+def fees(currency: str, mode: str) -> Account:
+    """Return the operator's income from fees."""
+    return Account("fees", "operator", None, currency, mode)
+
+
+def refunds(currency: str, mode: str) -> Account:
+    """Return the fees the operator gave back, kept apart so that income stays gross."""
+    return Account("refunds", "operator", None, currency, mode)
+
+
+def suspense(currency: str, mode: str) -> Account:
+    """Return proven money that fits nowhere and waits for a person."""
+    return Account("suspense", "operator", None, currency, mode)

@@ -1,0 +1,74 @@
+"""What the routes share: who sees what, the shapes of parameters, refusals as problems."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import Query
+from mospay_shared.chassis.database import Tx
+from mospay_shared.chassis.problems import FieldProblem, Problem
+from mospay_shared.chassis.service import Service
+from mospay_shared.chassis.service_tokens import Caller
+from pydantic import AwareDatetime
+
+from mospay_ledger.domain import FeePlanInvalid, LedgerError
+
+PRINTABLE = r"^[\x21-\x7e]+$"  # what an id is made of; a NUL must not reach the database
+MAYBE_PRINTABLE = r"^[\x21-\x7e]*$"
+NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
+BIGINT = 2**63 - 1
+EXAMPLE_CLIENT = "cli_019aa51c000070008000000000000001"
+EXAMPLE_ENTRY = "ent_019aa51c00007000800000000000000e"
+EXAMPLE_PAYMENT = "pay_019aa51c00007000800000000000000a"
+EXAMPLE_PENDING = f"client:{EXAMPLE_CLIENT}:RWF:test:pending"
+EXAMPLE_TIME = "2026-11-21T08:00:00.123456Z"
+
+Mode = Annotated[str, Query(pattern="^(live|test)$")]
+AnyMode = Annotated[str, Query(pattern="^(live|test|)$")]
+ClientFilter = Annotated[str, Query(max_length=80, pattern=MAYBE_PRINTABLE)]
+Limit = Annotated[int, Query(ge=1, le=200)]
+At = Annotated[
+    AwareDatetime | None,
+    Query(description="As of this instant (RFC 3339 with an offset); now, when absent."),
+]
+_STATUS = {"entry_missing": 404, "already_reversed": 409, "not_reversible": 409, "not_enough": 409}
+
+
+@asynccontextmanager
+async def seen_by(service: Service, caller: Caller) -> AsyncIterator[Tx]:
+    """A transaction that sees what the caller's token lets it see."""
+    async with service.database.request(
+        client_id=caller.client_id or "", mode=caller.mode or "", operator=caller.operator
+    ) as tx:
+        yield tx
+
+
+def operators_only(caller: Caller, what: str) -> None:
+    """Raise 403 for anyone who speaks for a tenant."""
+    if not caller.operator:
+        raise Problem(403, "operators_only", f"{what} is for the operator")
+
+
+@asynccontextmanager
+async def refusals() -> AsyncIterator[None]:
+    """Turn what the ledger refuses into problems."""
+    try:
+        yield
+    except FeePlanInvalid as error:
+        fault = FieldProblem(field=error.field, code="invalid", message=error.message)
+        raise Problem(422, error.code, "The fee plan is not valid", errors=[fault]) from error
+    except LedgerError as error:
+        status = _STATUS.get(error.code, 422)
+        raise Problem(status, error.code, "The ledger refuses", detail=str(error)) from error
+
+
+def instant(at: dt.datetime | None) -> dt.datetime | None:
+    """Return the instant in UTC, within what the database can compare; raises Problem 422."""
+    if at is None:
+        return None
+    try:
+        return at.astimezone(dt.UTC)
+    except (OverflowError, ValueError) as error:
+        fault = FieldProblem(field="at", code="out_of_range", message="is beyond the calendar")
+        raise Problem(422, "invalid_request", "The request is not valid", errors=[fault]) from error

@@ -1,0 +1,1 @@
+"""All SQL of the ledger: posting, reads, fee plans, the hash chain."""

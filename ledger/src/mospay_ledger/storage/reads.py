@@ -1,0 +1,204 @@
+"""Reads: entries, accounts, balances now and as of any instant, the trial balance, the checks.
+
+A balance now is one row; as of an instant it is one descent of an index. Nothing here scans
+postings.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+from mospay_shared.chassis.database import Tx
+
+from mospay_ledger.domain import Account, Entry, Fee, Posting
+
+# The newest posting of account `a` at $1; its balance is what the account held then.
+_THEN = """left join lateral (
+    select balance_minor, account_version from postings
+    where account_id = a.id and posted_at <= $1
+    order by posted_at desc, account_version desc limit 1) p on true"""
+_TRIAL = """
+with books as (
+    select a.id, a.kind, a.client_id, a.currency, {columns}
+    from accounts a {source} where a.mode = $2),
+listed as (
+    select *, sum(greatest(minor, 0)) over same as debit_minor,
+        -sum(least(minor, 0)) over same as credit_minor,
+        bool_and(agrees) over same as balances_agree, count(*) over same as account_count,
+        row_number() over (partition by currency order by client_id nulls first, id) as place
+    from books window same as (partition by currency))
+select * from listed where place <= $3 order by currency, place"""
+# Now: the stored balances, each held against its account's newest posting.
+_TRIAL_NOW = _TRIAL.format(
+    columns="""a.balance_minor as minor, (a.balance_minor, a.version)
+        = (coalesce(p.balance_minor, 0), coalesce(p.account_version, 0)) as agrees""",
+    source="""left join lateral (
+        select balance_minor, account_version from postings
+        where account_id = a.id and $1::timestamptz is null
+        order by account_version desc limit 1) p on true""",
+)
+_TRIAL_THEN = _TRIAL.format(
+    columns="coalesce(p.balance_minor, 0) as minor, true as agrees", source=_THEN
+)
+_ENTRY_COUNT = """
+select coalesce((select case when $1 = 'live' then live_entries else test_entries end
+        from blocks order by id desc limit 1), 0)
+    + (select count(*) from unsealed_entries u join journal_entries e on e.id = u.entry_id
+       where e.mode = $1)"""
+_ENTRY = """
+select e.*, array_agg(p.account_id order by p.amount_minor desc, p.line) as accounts,
+    array_agg(p.amount_minor order by p.amount_minor desc, p.line) as amounts,
+    array_agg(p.previous_minor order by p.amount_minor desc, p.line) as befores,
+    array_agg(p.balance_minor order by p.amount_minor desc, p.line) as afters,
+    array_agg(p.account_version order by p.amount_minor desc, p.line) as versions
+from journal_entries e join postings p on p.entry_id = e.id"""
+_OF_PAYMENT = f"{_ENTRY} where e.payment_id = $1 group by e.id order by e.posted_at, e.id limit 200"
+_BY_ID = f"{_ENTRY} where e.id = $1 group by e.id"
+_REVERSED_BY = "select id from journal_entries where reverses = $1"
+_STATEMENT = """
+select p.account_version, p.entry_id, p.amount_minor, p.previous_minor, p.balance_minor,
+    p.posted_at, e.kind, e.payment_id, e.refund_id, e.attempt_id, e.provider_reference,
+    e.occurred_at, e.late
+from postings p join journal_entries e on e.id = p.entry_id
+where p.account_id = $1 and p.account_version < $2
+order by p.account_version desc limit $3"""
+_FILTERED = """
+where ($1 = '' or a.client_id = $1) and ($2 = '' or a.mode = $2) and ($3 = '' or a.currency = $3)
+    and ($4 = '' or a.kind = $4) and ($7 = '' or a.id = $7) and a.id > $5 order by a.id limit $6"""
+_ACCOUNTS = f"""
+select a.id, a.kind, a.client_id, a.currency, a.mode, a.balance_minor, a.version
+from accounts a {_FILTERED}"""
+_ACCOUNTS_THEN = f"""
+select a.id, a.kind, a.client_id, a.currency, a.mode,
+    coalesce(p.balance_minor, 0) as balance_minor, coalesce(p.account_version, 0) as version
+from accounts a {_THEN.replace("$1", "$8")} {_FILTERED}"""
+# Five minutes overlap the checks of a minute; the lateral keeps it off a scan of all postings.
+_UNBALANCED = """
+select count(*) from journal_entries e
+cross join lateral (
+    select coalesce(sum(amount_minor), 0) as total, count(*) as sides
+    from postings where entry_id = e.id) p
+where e.posted_at > now() - interval '5 minutes'
+    and (p.total <> 0 or p.sides <> e.postings_count)"""
+_ADRIFT = """
+select count(*) from accounts a
+left join lateral (
+    select balance_minor, account_version from postings where account_id = a.id
+    order by account_version desc limit 1) p on true
+where (a.balance_minor, a.version)
+    is distinct from (coalesce(p.balance_minor, 0), coalesce(p.account_version, 0))"""
+
+
+async def trial_balance(
+    tx: Tx, mode: str, limit: int, at: dt.datetime | None
+) -> list[asyncpg.Record]:
+    """Return a mode's accounts now or as of an instant, at most `limit` a currency.
+
+    Each row repeats its currency's totals (over all accounts, whatever the limit) and whether
+    stored balances agree with each account's newest posting. One statement, one snapshot.
+    """
+    return await tx.fetch(_TRIAL_NOW if at is None else _TRIAL_THEN, at, mode, limit)
+
+
+async def entry_count(tx: Tx, mode: str) -> int:
+    """Return how many entries a mode has: what the last block counted plus what waits."""
+    return int(await tx.value(_ENTRY_COUNT, mode))
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    postings = zip(
+        row["accounts"], row["amounts"], row["befores"], row["afters"], row["versions"], strict=True
+    )
+    return {
+        **{key: row[key] for key in row.keys() if key not in _ARRAYS},  # noqa: SIM118
+        "entry_id": row["id"],
+        "postings": [
+            {
+                "account": account,
+                "amount_minor": amount,
+                "previous_minor": before,
+                "balance_minor": after,
+                "account_version": version,
+            }
+            for account, amount, before, after, version in postings
+        ],
+    }
+
+
+_ARRAYS = {"id", "accounts", "amounts", "befores", "afters", "versions"}
+
+
+async def entries_of(tx: Tx, payment_id: str) -> list[dict[str, Any]]:
+    """Return a payment's entries with their postings, oldest first, at most 200."""
+    return [_shown(row) for row in await tx.fetch(_OF_PAYMENT, payment_id)]
+
+
+async def entry(tx: Tx, entry_id: str) -> dict[str, Any] | None:
+    """Return an entry with its postings and `reversed_by`, or None."""
+    row = await tx.row(_BY_ID, entry_id)
+    if row is None:
+        return None
+    return {**_shown(row), "reversed_by": await tx.value(_REVERSED_BY, entry_id)}
+
+
+def rebuilt(found: dict[str, Any]) -> Entry:
+    """Return the domain's entry of what `entry` found."""
+    fee = (
+        Fee(found["fee_minor"], found["fee_plan_id"], found["fee_plan_version"], found["fee_tier"])
+        if found["fee_plan_id"] is not None
+        else None
+    )
+    return Entry(
+        id=found["entry_id"],
+        fee=fee,
+        postings=tuple(
+            Posting(Account.parse(side["account"]), side["amount_minor"])
+            for side in found["postings"]
+        ),
+        **{name: found[name] for name in _SAME},
+    )
+
+
+_SAME = (
+    "kind", "effect_key", "client_id", "mode", "currency", "amount_minor", "occurred_at",
+    "payment_id", "attempt_id", "refund_id", "service_id", "provider_reference", "reverses",
+    "reason", "fee_returned_minor", "fee_base_minor", "late", "resolved", "accepted_at",
+)  # fmt: skip
+
+
+async def statement(tx: Tx, account_id: str, before: int, limit: int) -> list[asyncpg.Record]:
+    """Return an account's postings with their entries, newest first, below version `before`."""
+    return await tx.fetch(_STATEMENT, account_id, before, limit)
+
+
+async def accounts(
+    tx: Tx,
+    *,
+    account_id: str = "",
+    client_id: str = "",
+    mode: str = "",
+    currency: str = "",
+    kind: str = "",
+    after: str = "",
+    limit: int,
+    at: dt.datetime | None = None,
+) -> Sequence[asyncpg.Record]:
+    """Return accounts in id order, those past `after`; an empty filter takes all.
+
+    With `at`, balances and versions are those of that instant.
+    """
+    filters = (client_id, mode, currency, kind, after, limit, account_id)
+    if at is None:
+        return await tx.fetch(_ACCOUNTS, *filters)
+    return await tx.fetch(_ACCOUNTS_THEN, *filters, at)
+
+
+async def count_unbalanced(tx: Tx) -> int:
+    """Return how many entries of the last five minutes do not balance; the database allows none."""
+    return int(await tx.value(_UNBALANCED))
+
+
+async def count_adrift(tx: Tx) -> int:
+    """Return how many accounts differ from the running balance of their newest posting."""
+    return int(await tx.value(_ADRIFT))

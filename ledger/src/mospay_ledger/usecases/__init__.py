@@ -1,0 +1,1 @@
+"""Verbs of the ledger: post, reverse, plan fees, seal and verify; one transaction each."""

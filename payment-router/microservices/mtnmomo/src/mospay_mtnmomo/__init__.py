@@ -1,0 +1,1 @@
+"""Mobile money of MTN (MoMo Collections) as a payment microservice."""

@@ -1,0 +1,5 @@
+"""HTTP out: the provider's API."""
+
+from mospay_mtnmomo.clients.mtn import Provider
+
+__all__ = ["Provider"]

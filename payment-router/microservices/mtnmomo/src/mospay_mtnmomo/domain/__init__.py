@@ -1,0 +1,1 @@
+"""Pure rules: the wire to the router, and what the provider's words mean."""

@@ -1,0 +1,1 @@
+"""PayPal orders as a payment microservice."""

@@ -1,0 +1,1 @@
+"""Razorpay orders (cards, UPI, netbanking, wallets) as a payment microservice."""

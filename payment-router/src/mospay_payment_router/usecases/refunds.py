@@ -1,0 +1,296 @@
+"""Refunds: reserved under the payment's row lock, sent at most once, ended by evidence."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import orjson
+import structlog
+from mospay_shared.chassis.database import DATABASE_DOWN, TRY_AGAIN, Database, Tx
+from mospay_shared.chassis.inbox import Permanent
+from mospay_shared.chassis.outbox import Relay
+from mospay_shared.contracts import Event, RefundPaymentV1, RefundStatus
+from mospay_shared.ids import new_id
+from prometheus_client import Counter
+
+from mospay_payment_router.domain import refunds as domain
+from mospay_payment_router.domain.answers import (
+    Answer,
+    Call,
+    Finding,
+    judge,
+    judge_transport,
+    read_call,
+    undefined,
+)
+from mospay_payment_router.domain.errors import NotYetKnown
+from mospay_payment_router.domain.functions import ENQUIRY, REFUND
+from mospay_payment_router.domain.payments import Payment
+from mospay_payment_router.domain.refunds import Refund
+from mospay_payment_router.domain.schedule import delay_seconds
+from mospay_payment_router.domain.states import Evidence
+from mospay_payment_router.storage import payments
+from mospay_payment_router.storage import refunds as storage
+from mospay_payment_router.storage.dispatcher import FunctionCall, Functions
+from mospay_payment_router.usecases.answers import AWAY_SECONDS
+
+log = structlog.get_logger()
+MOVED = Counter("mospay_router_refunds", "Refunds by the state they moved to", ["status"])
+OVER = Counter("mospay_router_over_refunds", "Refunds proven beyond what was captured")
+
+
+@dataclass(frozen=True, slots=True)
+class RefundTask:
+    """A claimed refund and what is to be done: `call` to POST, or a finding without a call."""
+
+    refund: Refund
+    payment: Payment
+    was: str
+    call: Call | Finding | None
+
+
+class Refunds:
+    """The verbs of refunds. `schedule` are seconds before each enquiry."""
+
+    def __init__(
+        self,
+        database: Database,
+        functions: Functions,
+        relay: Relay,
+        schedule: Sequence[float],
+        attention_after_seconds: float,
+        wake: Callable[[], None],
+    ) -> None:
+        self._database, self._functions, self._relay = database, functions, relay
+        self._schedule, self._attention_after = schedule, attention_after_seconds
+        self._wake = wake
+
+    async def take(self, tx: Tx, events: Sequence[Event[RefundPaymentV1]]) -> None:
+        """Reserve and insert these refunds; those that can't be made end `failed`, unsent.
+
+        Raises NotYetKnown for a payment that is not here, Permanent for another tenant's.
+        """
+        found = await payments.load(tx, [e.data.payment_id for e in events])
+        for one in events:
+            payment = found.get(one.data.payment_id)
+            if payment is None:
+                raise NotYetKnown(one.data.payment_id)
+            if (payment.client_id, payment.mode) != (one.data.client_id, one.data.mode):
+                raise Permanent("the refund names a payment of another client or mode")
+        known = await storage.lock(tx, [e.data.refund_id for e in events])
+        for one in sorted(events, key=lambda e: e.data.refund_id):
+            if one.data.refund_id not in known:
+                await self._take(tx, one, found[one.data.payment_id])
+        tx.after_commit(self._wake)
+
+    async def _take(self, tx: Tx, one: Event[RefundPaymentV1], payment: Payment) -> None:
+        command, envelope = one.data, one.envelope
+        purse = (await storage.purses(tx, [payment.id]))[payment.id]
+        refund = Refund(
+            id=command.refund_id,
+            payment_id=payment.id,
+            client_id=payment.client_id,
+            mode=payment.mode,
+            amount_minor=command.amount_minor,
+            currency=command.currency,
+            reason=command.reason,
+            requested_at=command.requested_at,
+            attempt_id=new_id("att"),
+            correlation_id=envelope.correlation_id,
+            causation_id=envelope.id,
+            traceparent=envelope.traceparent,
+        )
+        refused = domain.refusal(payment, purse, command)
+        if refused is None:
+            (row,) = await self._functions.run(
+                [self._call(refund, payment, payment.terms.refund, payment.route + REFUND)]
+            )
+            call = read_call(row, domain.subject(refund, payment))
+            if isinstance(call, Call):
+                refund = replace(refund, url=call.url, payload=call.payload)
+            else:
+                refused = replace(call, evidence=Evidence.REFUSED)
+        if refused is not None:
+            refund = replace(
+                refund,
+                status=RefundStatus.FAILED,
+                attempt_state="ended",
+                reason_code=refused.reason_code,
+                reason_message=refused.reason_message,
+            )
+        await storage.insert(tx, refund, None if refused else 0.0)
+        if refused is None:
+            reserved = replace(purse, open_minor=purse.open_minor + refund.amount_minor)
+            await storage.save_purse(tx, payment.id, reserved)
+        await self._relay.enqueue(tx, [domain.event(refund, payment, None, purse.refunded_minor)])
+        tx.after_commit(lambda: MOVED.labels(refund.status).inc())
+
+    def _call(
+        self, refund: Refund, payment: Payment, name: str, route: str, answer: Answer | None = None
+    ) -> FunctionCall:
+        data = orjson.dumps(domain.function_input(refund, payment, route)).decode()
+        if answer is None:
+            return FunctionCall(refund.id, name, data)
+        return FunctionCall(refund.id, name, data, answer.status, answer.body)
+
+    async def claim(self, owner: str, limit: int, lease_extra_seconds: float) -> list[RefundTask]:
+        """Claim due refunds and say what each needs; one whose lease ran out becomes unknown."""
+        async with self._database.transaction() as tx:
+            due = await storage.claim_due(tx, owner, limit, lease_extra_seconds)
+            found = await storage.payments_of(tx, [d.refund.payment_id for d in due])
+        tasks = []
+        for one in due:
+            payment = found[one.refund.payment_id]
+            call: Call | Finding | None = None
+            if one.was == "ready":
+                assert one.refund.url is not None and one.refund.payload is not None
+                call = Call(one.refund.url, one.refund.payload)
+            elif one.was == "sending":
+                call = undefined("lease_expired", "the sender did not come back with an answer")
+            elif one.was != "answered":
+                call = await self._question(one.refund, payment)
+            tasks.append(RefundTask(one.refund, payment, one.was, call))
+        return tasks
+
+    async def _question(self, refund: Refund, payment: Payment) -> Call | Finding:
+        name = payment.terms.refund_enquiry
+        if not name:
+            return Finding(Evidence.SILENT, None, "no_enquiry", "no function asks about refunds")
+        route = payment.route + REFUND + ENQUIRY
+        (row,) = await self._functions.run([self._call(refund, payment, name, route)])
+        asked = read_call(row, domain.subject(refund, payment))
+        if isinstance(asked, Finding):  # of the enquiry, not of the refund
+            return replace(asked, evidence=Evidence.SILENT)
+        return asked
+
+    async def return_unsent(self, task: RefundTask) -> None:
+        """Make a refund ready again whose owner has provably sent nothing."""
+        async with self._database.transaction() as tx:
+            await storage.put_back(tx, task.refund.id, task.refund.fence)
+
+    async def heard(self, task: RefundTask, answer: Answer, started_at: dt.datetime) -> None:
+        """Store what a call or an enquiry brought, judge it and believe what it proves."""
+        if task.was == "ready":
+            await self._until_stored(task.refund, answer)
+            await self.believe(
+                task.refund.id,
+                task.payment.id,
+                task.refund.attempt_id,
+                await self._judged(task, answer, enquiry=False),
+            )
+            return
+        finding = await self._judged(task, answer, enquiry=True)
+        # Whatever became of the enquiry itself is no news: also that no byte of *it* left.
+        if answer.status is None or finding.evidence in (Evidence.UNDEFINED, Evidence.REFUSED):
+            finding = replace(finding, evidence=Evidence.SILENT)
+        asked = (new_id("enq"), started_at, answer)
+        await self.believe(task.refund.id, task.payment.id, asked[0], finding, asked)
+
+    async def judge_stored(self, task: RefundTask) -> None:
+        """Judge an answer that was stored, but whose RESPONSE function was never heard."""
+        answer = Answer(task.refund.http_status, task.refund.answer)
+        finding = await self._judged(task, answer, enquiry=False)
+        await self.believe(task.refund.id, task.payment.id, task.refund.attempt_id, finding)
+
+    async def _until_stored(self, refund: Refund, answer: Answer) -> None:
+        while True:
+            try:
+                async with self._database.transaction() as tx:
+                    await storage.store_answer(tx, refund.id, refund.fence, answer)
+                return
+            except (*DATABASE_DOWN, *TRY_AGAIN) as error:
+                log.warning("refund_answer_waits", reason=repr(error)[:200])
+                await asyncio.sleep(AWAY_SECONDS)
+
+    async def _judged(self, task: RefundTask, answer: Answer, *, enquiry: bool) -> Finding:
+        if answer.status is None:
+            told = judge_transport(answer)
+            # Of an enquiry that could not leave: that says nothing about the refund.
+            return undefined("enquiry_failed", told.reason_message) if enquiry else told
+        refund, payment = task.refund, task.payment
+        terms, route = payment.terms, payment.route + REFUND
+        name, route = (
+            (terms.refund_enquiry_response, route + ENQUIRY)
+            if enquiry
+            else (terms.refund_response, route)
+        )
+        while True:
+            try:
+                (row,) = await self._functions.run(
+                    [self._call(refund, payment, name, route, answer)]
+                )
+                break
+            except (*DATABASE_DOWN, *TRY_AGAIN):
+                await asyncio.sleep(AWAY_SECONDS)
+        found = judge(answer.status, row, domain.subject(refund, payment), enquiry=enquiry)
+        return self._weighed(refund, payment, found)
+
+    def _weighed(self, refund: Refund, payment: Payment, finding: Finding) -> Finding:
+        """Take "no such refund" for what it is worth with this connector, at this time."""
+        if finding.evidence is not Evidence.NOT_FOUND:
+            return finding
+        if not payment.terms.authoritative_enquiry:
+            return undefined("not_found_unproven", "the provider knows no such refund")
+        grace = dt.timedelta(seconds=payment.terms.grace_seconds)
+        until = refund.lease_until
+        if until is not None and dt.datetime.now(dt.UTC) < until + grace:
+            return undefined("not_found_yet", "a request under way may still arrive there")
+        return replace(finding, reason_code="never_sent")
+
+    async def believe(
+        self,
+        refund_id: str,
+        payment_id: str,
+        source_id: str,
+        finding: Finding,
+        asked: tuple[str, dt.datetime, Answer] | None = None,
+    ) -> None:
+        """Apply a finding in a transaction of its own, waiting while the database is away."""
+        while True:
+            try:
+                async with self._database.transaction() as tx:
+                    await self.believe_in(tx, refund_id, payment_id, source_id, finding, asked)
+                return
+            except (*DATABASE_DOWN, *TRY_AGAIN) as error:
+                log.warning("refund_belief_waits", reason=repr(error)[:200])
+                await asyncio.sleep(AWAY_SECONDS)
+
+    async def believe_in(
+        self,
+        tx: Tx,
+        refund_id: str,
+        payment_id: str,
+        source_id: str,
+        finding: Finding,
+        asked: tuple[str, dt.datetime, Answer] | None = None,
+    ) -> None:
+        """Apply a finding: payment row first, then the refund's, purse, transition and event."""
+        payment = (await payments.load(tx, [payment_id]))[payment_id]
+        before = (await storage.lock(tx, [refund_id]))[refund_id]
+        now = domain.after(before, finding)
+        if asked is not None:
+            now = replace(now, enquiries=before.enquiries + 1)
+            await storage.record_enquiry(tx, asked[0], now, asked[1], asked[2], finding)
+        purse = (await storage.purses(tx, [payment_id]))[payment_id]
+        settled = domain.settle_purse(purse, before, now, payment.amount_minor)
+        if settled.over_minor > purse.over_minor:
+            now = replace(now, over_refund=True, attention="over_refund")
+            OVER.inc()
+            log.error("over_refund", refund_id=refund_id, payment_id=payment_id)
+        if domain.contradicts(before.status, finding.evidence):
+            log.error("refund_contradicted", refund_id=refund_id, told=finding.evidence)
+        if settled != purse:
+            await storage.save_purse(tx, payment_id, settled)
+        if not now.final and self._old(before):
+            now = replace(now, attention=now.attention or "unresolved")
+        wake = None if now.final else delay_seconds(self._schedule, before.enquiries)
+        await storage.settle(tx, before, now, finding, source_id, wake)
+        if now.version != before.version:
+            told = domain.event(now, payment, before.status, settled.refunded_minor)
+            await self._relay.enqueue(tx, [told])
+            tx.after_commit(lambda: MOVED.labels(now.status).inc())
+
+    def _old(self, refund: Refund) -> bool:
+        age = dt.datetime.now(dt.UTC) - (refund.created_at or refund.requested_at)
+        return age.total_seconds() > self._attention_after
