@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,8 @@ from mospay_dev.crash.house import House
 from mospay_dev.services import ROOT
 
 FOLDER = ROOT / ".mospay/crash"
-_RESULTS: dict[str, str] = {}
-_ROWS: list[tuple[str, str, str, str]] = []  # row, service, step, test
+_ROWS = "rows"  # the report property: (row, service, step) of each row that a test proves
+_RESULTS: dict[tuple[str, str, str, str], str] = {}  # row, service, step, test → how it went
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -22,30 +22,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Note which rows are run; a row's time limit is longer than a test's."""
-    _ROWS.clear()
+    """Give a row's test its rows to report, and a longer time limit than other tests have."""
     for item in items:
         if "crash" not in Path(str(item.fspath)).parts:
             continue
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(240))
-        for mark in item.iter_markers("row"):
-            number, service, step = (str(part) for part in mark.args)
-            _ROWS.append((number, service, step, item.nodeid))
+        rows = [[str(part) for part in mark.args] for mark in item.iter_markers("row")]
+        if rows:
+            item.user_properties.append((_ROWS, rows))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep how each row went: the first thing that was not a pass counts."""
-    report = yield
-    if any(item.iter_markers("row")):
-        known = _RESULTS.get(item.nodeid, "passed")
-        if report.outcome != "passed" and known == "passed":
-            known = "xfailed" if hasattr(report, "wasxfail") else report.outcome
-        _RESULTS[item.nodeid] = known
-    return report
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep how each row went, whoever ran it: the first thing that was not a pass counts."""
+    for row in dict(report.user_properties).get(_ROWS, []):
+        key = (*row, report.nodeid)
+        if _RESULTS.get(key, "passed") == "passed":
+            _RESULTS[key] = "xfailed" if hasattr(report, "wasxfail") else report.outcome
 
 
 def _in_order(row: tuple[str, str, str, str]) -> tuple[int, str, str]:
@@ -55,7 +48,7 @@ def _in_order(row: tuple[str, str, str, str]) -> tuple[int, str, str]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table and write it as matrix.md and matrix.json below `.mospay/crash`."""
-    done = [(*row, _RESULTS[row[3]]) for row in sorted(_ROWS, key=_in_order) if row[3] in _RESULTS]
+    done = [(*row, _RESULTS[row]) for row in sorted(_RESULTS, key=_in_order)]
     if not done:
         return
     lines = ["| row | service | step | result |", "|---|---|---|---|"]

@@ -14,8 +14,13 @@ from .test_path import pay
 
 
 def _traced(portal: Portal, payment_id: str, version: int) -> bool:
-    """Say whether a payment's trace shows that version of its function."""
-    trace = portal.get(f"/payments/{payment_id}/trace")
+    """Say whether a payment's trace shows that version of its function; no, until it is listed."""
+    try:
+        trace = portal.get(f"/payments/{payment_id}/trace")
+    except StartFailed as error:
+        if "no such payment" in str(error):
+            return False
+        raise
     return any((h["data"] or {}).get("function_version") == version for h in trace["hops"])
 
 

@@ -23,10 +23,30 @@ from mospay_dev.services import ROOT, SERVICES
 ServiceEnv = Callable[..., dict[str, str]]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together, for runs side by side, what shares a stack: a package, the house, the crash.
+
+    In the order they are found (`--no-loadscope-reorder`), so the longest begin first.
+    """
+    for item in items:
+        parts = item.path.relative_to(ROOT).parts
+        folder = parts.index("tests")
+        group = "/".join(parts[:folder])
+        if not group:
+            group = "crash" if parts[1] == "crash" else "house"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def infrastructure() -> Iterator[Cluster]:
-    """The test instances below `.mospay/test/`: fsync off, kept warm between runs."""
-    cluster = Cluster(ROOT / ".mospay/test", durable=False, say=print)
+    """The test instances below `.mospay/test/`: fsync off, kept warm between runs.
+
+    Workers that run side by side have instances of their own (`.mospay/test-gw1`).
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    name = "test-" + worker if worker else "test"
+    cluster = Cluster(ROOT / ".mospay" / name, durable=False, say=print)
     cluster.start()
     yield cluster
     if os.environ.get("CI"):

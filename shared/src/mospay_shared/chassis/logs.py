@@ -39,7 +39,8 @@ def configure_logs(service: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processor=structlog.processors.JSONRenderer()
+            foreign_pre_chain=[*shared, structlog.processors.format_exc_info],
+            processor=structlog.processors.JSONRenderer(),
         )
     )
     root = logging.getLogger()

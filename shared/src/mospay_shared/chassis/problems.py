@@ -132,7 +132,8 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(asyncpg.CharacterNotInRepertoireError, on_text)
+    app.add_exception_handler(asyncpg.CharacterNotInRepertoireError, on_text)  # in text
+    app.add_exception_handler(asyncpg.UntranslatableCharacterError, on_text)  # in jsonb
     for kind in DATABASE_DOWN:
         app.add_exception_handler(kind, on_database_down)
     app.add_exception_handler(Exception, on_bug)

@@ -12,6 +12,7 @@ from pydantic import Field
 from mospay_shared.contracts.envelope import Contract
 from mospay_shared.contracts.payments import Currency, Id, Minor, Mode
 
+Version = Annotated[int, Field(ge=1, le=2**63 - 1)]
 RatePerMinute = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
@@ -20,7 +21,7 @@ class CompanyV1(Contract):
 
     company_id: Id
     name: str = Field(max_length=200)
-    version: int = Field(ge=1)
+    version: Version
     deleted: bool = False
 
 
@@ -43,7 +44,7 @@ class ClientV1(Contract):
     answer_wait_seconds: int = Field(30, ge=1, le=120)
     rate_per_minute: RatePerMinute | None = None
     active: bool
-    version: int = Field(ge=1)
+    version: Version
     deleted: bool = False
 
 
@@ -98,7 +99,7 @@ class ServiceV1(Contract):
     connector: dict[str, Any] = Field(default_factory=dict)
     rate_per_minute: RatePerMinute | None = None
     active: bool
-    version: int = Field(ge=1)
+    version: Version
     deleted: bool = False
 
 
@@ -114,7 +115,7 @@ class AssignmentV1(Contract):
     limits: LimitsV1 = Field(default_factory=LimitsV1)
     answer_wait_seconds: int | None = Field(None, ge=1, le=120)
     active: bool
-    version: int = Field(ge=1)
+    version: Version
     deleted: bool = False
 
 
@@ -135,7 +136,7 @@ class CredentialV1(Contract):
     expires_at: dt.datetime | None = None
     revoked: bool = False
     rate_per_minute: RatePerMinute | None = None
-    version: int = Field(ge=1)
+    version: Version
 
 
 class IpRuleV1(Contract):
@@ -152,7 +153,7 @@ class IpRuleV1(Contract):
     expires_at: dt.datetime | None = None
     note: str | None = Field(None, max_length=200)
     active: bool = True
-    version: int = Field(ge=1)
+    version: Version
     deleted: bool = False
 
 

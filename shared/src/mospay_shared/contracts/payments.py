@@ -64,7 +64,7 @@ class ProcessPaymentV1(Contract):
     mode: Mode
     app_id: Id
     service_id: Id
-    directory_version: int = Field(ge=0)
+    directory_version: int = Field(ge=0, le=2**63 - 1)
     microservice: str = Field(max_length=63)
     service: str = Field(max_length=63)
     route: str = Field(max_length=63)
@@ -106,7 +106,7 @@ class PaymentEventV1(Contract):
     currency: Currency
     status: PaymentStatus
     previous_status: PaymentStatus | None = None
-    version: int = Field(ge=0)
+    version: int = Field(ge=0, le=2**63 - 1)
     reference: str = Field(max_length=255)
     attempt_id: str | None = Field(None, max_length=80)
     attempts: int = Field(0, ge=0)
@@ -175,7 +175,7 @@ class ReviewPaymentV1(Contract):
     payment_id: Id
     client_id: Id
     mode: Mode
-    version: int = Field(ge=0)
+    version: int = Field(ge=0, le=2**63 - 1)
     decision: str = Field(pattern=r"^(release|refuse)$")
     note: str = Field(max_length=500)
     by: Id
@@ -192,7 +192,7 @@ class ResolvePaymentV1(Contract):
     payment_id: Id
     client_id: Id
     mode: Mode
-    version: int = Field(ge=0)
+    version: int = Field(ge=0, le=2**63 - 1)
     outcome: str = Field(pattern=r"^(succeeded|failed)$")
     evidence: str = Field(min_length=1, max_length=500)
     proposed_by: Id
@@ -251,7 +251,7 @@ class RefundEventV1(Contract):
     refunded_minor: Minor
     status: RefundStatus
     previous_status: RefundStatus | None = None
-    version: int = Field(ge=0)
+    version: int = Field(ge=0, le=2**63 - 1)
     provider_reference: str | None = Field(None, max_length=255)
     reason: str | None = Field(None, max_length=500)
     reason_code: str | None = Field(None, max_length=80)

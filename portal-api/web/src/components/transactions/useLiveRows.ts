@@ -6,6 +6,10 @@ import { useLiveEvents } from "../live/LiveProvider";
 import { splitList, type TransactionSearch } from "./filters";
 import { bornAt } from "./ids";
 
+/** The books that lists are read from hear of a payment moments after the live stream does. */
+const ASK_AGAIN_MS = 700;
+const ASK_AGAIN_TIMES = 8;
+
 interface Options {
   readonly page: PaymentPage | undefined;
   readonly search: TransactionSearch;
@@ -37,7 +41,7 @@ export function mendRow(page: PaymentPage, change: PaymentChange): PaymentPage {
 }
 
 /** Returns how many new payments wait to be shown, and the action that shows them. */
-export function useLiveRows(options: Options): { waiting: number; show: () => void } {
+export function useLiveRows(options: Options): { waiting: number; show: () => Promise<void> } {
   const queryClient = useQueryClient();
   const fresh = useRef(new Set<string>());
   const [waiting, setWaiting] = useState(0);
@@ -46,8 +50,15 @@ export function useLiveRows(options: Options): { waiting: number; show: () => vo
     fresh.current.clear();
     setWaiting(0);
   }, []);
+  const showing = useRef(0);
   const listKey = JSON.stringify([options.search, options.scope]);
-  useEffect(forget, [listKey]);
+  useEffect(() => {
+    showing.current += 1;
+    forget();
+    return () => {
+      showing.current += 1;
+    };
+  }, [forget, listKey]);
 
   useLiveEvents((event) => {
     if (event.kind === "reset") {
@@ -67,9 +78,16 @@ export function useLiveRows(options: Options): { waiting: number; show: () => vo
     }
   });
 
-  const show = useCallback(() => {
+  const show = useCallback(async () => {
+    const newest = [...fresh.current].sort().at(-1) ?? "";
+    const turn = ++showing.current;
     forget();
-    void queryClient.invalidateQueries({ queryKey: ["payments"] });
+    for (let asked = 0; asked < ASK_AGAIN_TIMES && showing.current === turn; asked++) {
+      await queryClient.invalidateQueries({ queryKey: ["payments"] });
+      const pages = queryClient.getQueriesData<PaymentPage>({ queryKey: ["payments"] });
+      if (pages.some(([, page]) => page?.items?.some((row) => row.id === newest))) return;
+      await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS));
+    }
   }, [forget, queryClient]);
   return { waiting, show };
 }
