@@ -120,7 +120,9 @@ def test_callback_and_enquiry_at_once_are_one_change_or_a_conflict(
     asking = house.stack.proxy("simulator").trap(ASKING, "hold_after")
     payment = house.pay(phone=house.phone(6))  # pending, then paid; no callback of its own
     asking.wait()  # the enquiry's answer is on its way
-    until(lambda: house.effects(payment)[0] == 1, "the payer has paid; only then a callback is true")
+    until(
+        lambda: house.effects(payment)[0] == 1, "the payer has paid; only then a callback is true"
+    )
     assert house.callback(payment, "succeeded", amount=amount) == 200
     house.wait_status(payment, ends)
     house.answer()

@@ -395,7 +395,9 @@ BAD: list[tuple[Contract, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("sample", "changes"), BAD, ids=lambda v: str(v)[:60])
+@pytest.mark.parametrize(
+    ("sample", "changes"), BAD, ids=lambda v: str(v) if isinstance(v, dict) else type(v).__name__
+)
 async def test_malformed_event_is_dead_with_its_reason_and_its_pack_goes_on(
     service: Service, sample: Contract, changes: dict[str, Any]
 ) -> None:

@@ -101,7 +101,7 @@ async def test_payment_that_arrives_between_two_pages_moves_none_of_them(
         ({"currency": "USD"}, lambda e: False),
         ({"mode": "live"}, lambda e: False),
     ],
-    ids=str,
+    ids=lambda v: str(v) if isinstance(v, dict) else "rows",
 )
 async def test_filters_hold_exactly_what_they_say(
     service: Service, get: Get, params: dict[str, Any], wanted: Any
