@@ -14,13 +14,13 @@ SECONDS = 60.0  # every service works at its own pace; a healthy house needs a f
 
 
 class Merchant:
-    """A client app of the demo's first merchant."""
+    """A client app of the demo's second merchant: no other test pays as it, so its sums are ours."""
 
     def __init__(self, live: LiveStack) -> None:
         self._live = live
         self._http = httpx.Client(
             base_url=live.seed.gateway_url,
-            headers={"X-API-Key": live.seed.clients[0].api_key},
+            headers={"X-API-Key": live.seed.clients[1].api_key},
             timeout=30,
         )
 
@@ -79,7 +79,7 @@ async def test_refund_reaches_provider_merchant_and_dashboard_once(live_stack: L
 
 
 def _refund_story(live: LiveStack) -> None:
-    merchant = Merchant(live)
+    merchant, product = Merchant(live), f"tea-{secrets.token_hex(4)}"
     before = merchant.get("/api/dashboard/overview", currency="RWF")["month"]
     # …01NN leaves the payment to its amount and plays refund scenario NN
     slow_news = merchant.pay(2000, "+250780000106")  # pending, the callback is lost
@@ -104,7 +104,7 @@ def _refund_story(live: LiveStack) -> None:
             "amount": 9999,
             "currency": "RWF",
             "payment_method": "card",
-            "product_id": "e2e-tea",
+            "product_id": product,
             "product_name": "Tea",
         },
     )
@@ -117,9 +117,9 @@ def _refund_story(live: LiveStack) -> None:
 
     def tea() -> Any:
         products = merchant.get("/api/dashboard/top-products", currency="RWF", limit=100)
-        return [p for p in products["products"] if p["product_id"] == "e2e-tea"]
+        return [p for p in products["products"] if p["product_id"] == product]
 
     until(
         tea,
-        [{"product_id": "e2e-tea", "product_name": "Tea", "transactions": 1, "amount": 2000}],
+        [{"product_id": product, "product_name": "Tea", "transactions": 1, "amount": 2000}],
     )

@@ -67,7 +67,9 @@ def test_newest_comes_in_lock_order() -> None:
 
 def test_time_without_zone_and_numbers_beyond_64_bits_are_unstorable() -> None:
     naive = payment().model_copy(update={"occurred_at": dt.datetime(2026, 1, 1)})  # noqa: DTZ001
-    for event in (naive, payment(version=2**63), payment(attempts=2**63)):
+    # the contract refuses such a version by now; what is stored is checked on its own
+    versioned = payment().model_copy(update={"version": 2**63})
+    for event in (naive, versioned, payment(attempts=2**63)):
         with pytest.raises(Unstorable):
             newest([event])
     with pytest.raises(Unstorable):
