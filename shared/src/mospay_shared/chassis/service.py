@@ -7,6 +7,7 @@ stop accepting, stop consuming, drain senders, flush the relay, close.
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -71,6 +72,8 @@ class Service:
             lifespan=self._lifespan,
             docs_url=None,
             redoc_url=None,
+            # our own middleware does this; FastAPI would look for providers at every request
+            telemetry={"tracing": False, "metrics": False, "logs": False},
         )
         install_problems(self.app)
         self.app.add_middleware(Edge, body_limit_bytes=settings.body_limit_bytes)
@@ -126,6 +129,10 @@ class Service:
         for step in self._opening:
             await step()
         background = self._start(roles)
+        # What is here now stays: collections look at what requests made, and less often.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         log.info("service_started", roles=sorted(roles))
         try:
             yield
