@@ -14,7 +14,7 @@ SECONDS = 60.0  # every service works at its own pace; a healthy house needs a f
 
 
 class Merchant:
-    """A client app of the demo's second merchant: no other test pays as it, so its sums are ours."""
+    """A client app of the demo's second merchant: nobody else pays as it, so its sums are ours."""
 
     def __init__(self, live: LiveStack) -> None:
         self._live = live
