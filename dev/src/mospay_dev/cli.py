@@ -247,7 +247,7 @@ def demo(
 
 
 # Most tests wait more than they compute, so three share two cores well.
-_SIDE_BY_SIDE = ["-n", "3", "--dist", "loadgroup", "--no-loadscope-reorder"]
+_SIDE_BY_SIDE = ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder"]
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

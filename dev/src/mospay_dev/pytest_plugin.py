@@ -5,9 +5,11 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import asyncpg
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from mospay_dev.environment import Backing, service_environment
 from mospay_dev.infrastructure.cluster import Cluster
@@ -23,19 +25,22 @@ from mospay_dev.services import ROOT, SERVICES
 ServiceEnv = Callable[..., dict[str, str]]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together, for runs side by side, what shares a stack: a package, the house, the crash.
+class ByStack(LoadScopeScheduling):  # type: ignore[misc]
+    """Keeps together, where tests run side by side, what shares a stack.
 
-    In the order they are found (`--no-loadscope-reorder`), so the longest begin first.
+    That is a package, the house of e2e and browser tests, the crash suite. Groups begin in the
+    order they are found (`--no-loadscope-reorder`), the longest first.
     """
-    for item in items:
-        parts = item.path.relative_to(ROOT).parts
-        folder = parts.index("tests")
-        group = "/".join(parts[:folder])
-        if not group:
-            group = "crash" if parts[1] == "crash" else "house"
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        parts = nodeid.partition("::")[0].split("/")
+        package = "/".join(parts[: parts.index("tests")])
+        return package or ("crash" if parts[1] == "crash" else "house")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByStack:
+    """Have xdist hand out whole groups."""
+    return ByStack(config, log)
 
 
 @pytest.fixture(scope="session")
