@@ -7,6 +7,7 @@ from mospay_ledger.domain.accounts import (
     ClientBooks,
     clearing,
     fees,
+    paid_out,
     refunds,
     suspense,
 )
@@ -43,6 +44,7 @@ from mospay_ledger.domain.events import (
     possible_accounts,
 )
 from mospay_ledger.domain.fees import Fee, FeePlan, FeePlans, Tier, share
+from mospay_ledger.domain.settling import TermsInvalid
 
 __all__ = [
     "ACCOUNT_KINDS",
@@ -74,6 +76,7 @@ __all__ = [
     "NotStorable",
     "NothingToPost",
     "Posting",
+    "TermsInvalid",
     "Tier",
     "TooManyAmounts",
     "VoidEffect",
@@ -83,6 +86,7 @@ __all__ = [
     "clearing",
     "fees",
     "is_balanced",
+    "paid_out",
     "possible_accounts",
     "refund_key",
     "refunds",
