@@ -55,11 +55,12 @@ TERMS = [
 
 SETTLEMENTS = [
     # One row for each client, currency and mode with money: when its next day is looked at, and up
-    # to which version of its pending account everything is settled.
+    # to which version of its pending account everything is settled. `open_day`: a day of which only
+    # some parts are made.
     f"""create table settlement_schedules (
         client_id text not null, currency char(3) not null, {MODE},
         next_at timestamptz not null default now(), settled_below bigint not null default 0,
-        last_day date, failures int not null default 0, reason text,
+        open_day date, failures int not null default 0, reason text,
         primary key (client_id, currency, mode))""",
     "create index settlement_schedules_due on settlement_schedules (next_at)",
     f"""create table settlements (

@@ -20,3 +20,13 @@ class LedgerSettings(ServiceSettings):
     simulate_amounts: int = Field(
         50_000, ge=1, le=500_000
     )  # distinct amounts: under 0.2 s to price
+    settlement_delay_seconds: int = Field(
+        300, ge=0, le=86_400
+    )  # after a client's day has ended: news of its last minutes come in
+    settlement_lines: int = Field(
+        20_000, ge=1, le=100_000
+    )  # lines a part: holds the client's gate for under a second
+    settlement_batches: int = Field(50, ge=1, le=1000)  # clients a turn of the worker
+    settlement_run_clients: int = Field(100, ge=1, le=1000)  # clients a call by hand looks at
+    statement_lines: int = Field(50_000, ge=1, le=200_000)  # of a statement: about 40 MB in memory
+    paper_lines: int = Field(3000, ge=1, le=10_000)  # of a PDF: about 60 pages, under two seconds
