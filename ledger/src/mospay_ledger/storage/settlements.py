@@ -42,7 +42,8 @@ update settlement_schedules set next_at = coalesce($4, next_at), open_day = $5,
     failures = 0, reason = null
 where (client_id, currency, mode) = ($1, $2, $3)"""
 _FAILED = """
-update settlement_schedules set failures = failures + 1, reason = $4, next_at = $5
+update settlement_schedules set failures = failures + 1, reason = $4,
+    next_at = $5 + least(interval '1 minute' * 2 ^ least(failures, 6), interval '1 hour')
 where (client_id, currency, mode) = ($1, $2, $3)"""
 # Debits first, whatever their age: what was taken from a client is never paid out to it. What an
 # entry paid off of the client's debt (receivable, negative) never was the client's to settle.
@@ -181,9 +182,9 @@ async def looked_at(
     await tx.run(_LOOKED, *key, next_at, open_day, account)
 
 
-async def failed(tx: Tx, key: tuple[str, str, str], reason: str, next_at: dt.datetime) -> None:
-    """Remember why a schedule could not be settled, and when it is tried again."""
-    await tx.run(_FAILED, *key, reason, next_at)
+async def failed(tx: Tx, key: tuple[str, str, str], reason: str, now: dt.datetime) -> None:
+    """Remember why a schedule could not be settled, and try it again after 1 to 60 minutes."""
+    await tx.run(_FAILED, *key, reason, now)
 
 
 async def totals(tx: Tx, batch: Batch) -> Totals:

@@ -32,8 +32,6 @@ log = structlog.get_logger()
 SETTLED = Counter("mospay_ledger_settlements", "Settlements made", ["mode"])
 BY_WORKER = "schedule"
 _DAY = dt.timedelta(days=1)
-_AGAIN = dt.timedelta(minutes=1)
-_AGAIN_LIMIT = dt.timedelta(hours=1)
 Key = tuple[str, str, str]  # client, currency, mode
 
 
@@ -93,10 +91,9 @@ async def settle_by_hand(
     return await _settle(tx, relay, schedule, at, rules, actor)
 
 
-async def put_off(tx: Tx, error: NotSettled, failures: int, now: dt.datetime) -> None:
+async def put_off(tx: Tx, error: NotSettled, now: dt.datetime) -> None:
     """Try a client again later, ever less often."""
-    wait = min(_AGAIN * 2 ** min(failures, 6), _AGAIN_LIMIT)
-    await storage.failed(tx, error.key, error.reason[:300], now + wait)
+    await storage.failed(tx, error.key, error.reason[:300], now)
     client_id, currency, mode = error.key
     log.error(
         "settlement_failed", client_id=client_id, currency=currency, mode=mode, reason=error.reason
@@ -111,7 +108,7 @@ async def _settle(
         return await _settle_day(tx, relay, key, schedule, at, rules, made_by)
     except DATABASE_DOWN:
         raise
-    except (LedgerError, asyncpg.PostgresError) as error:
+    except (LedgerError, asyncpg.PostgresError, AssertionError) as error:
         raise NotSettled(key, f"{type(error).__name__}: {error}") from error
 
 
