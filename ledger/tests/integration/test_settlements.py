@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mospay_ledger import workers
+from mospay_ledger.domain import FeePlan
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import settlements as storage
-from mospay_ledger.usecases import posting, settling
+from mospay_ledger.usecases import posting, pricing, settling
 from mospay_shared.ids import new_id
 
 from .conftest import refund
@@ -233,11 +234,18 @@ action = st.tuples(
     st.lists(st.lists(action, max_size=5), min_size=1, max_size=4),
     st.integers(0, 2),
     st.sampled_from((0, 250, 10_000)),
+    st.booleans(),
 )
 async def test_whatever_happens_batches_are_their_lines_and_their_postings(
-    desk: Desk, days: list[list[tuple[str, int, int]]], hold: int, points: int
+    desk: Desk, days: list[list[tuple[str, int, int]]], hold: int, points: int, returns: bool
 ) -> None:
     own = Desk(desk.service, desk.signer)
+    if returns:
+        plan = FeePlan(
+            new_id("plan"), 0, 290, client_id=own.client_id, mode="test", fee_on_refund="return"
+        )
+        async with own.service.database.transaction() as tx:
+            await pricing.add_plan(tx, plan, None, None)
     await own.terms(hold_days=hold, reserve_bps=points, reserve_days=1 if points else 0)
     captured: list[Any] = []
     for day, actions in enumerate(days):
