@@ -11,7 +11,7 @@ from mospay_ledger.domain.accounts import (
     refunds,
     suspense,
 )
-from mospay_ledger.domain.books import Books, Captured, Facts, Given, Movement
+from mospay_ledger.domain.books import Books, Captured, Facts, Given
 from mospay_ledger.domain.entries import (
     ENTRY_KINDS,
     Entry,
@@ -44,6 +44,7 @@ from mospay_ledger.domain.events import (
     possible_accounts,
 )
 from mospay_ledger.domain.fees import Fee, FeePlan, FeePlans, Tier, share
+from mospay_ledger.domain.movements import Movement
 from mospay_ledger.domain.settling import TermsInvalid
 
 __all__ = [

@@ -13,11 +13,9 @@ from mospay_shared.contracts import PaymentEventV1, PaymentStatus, RefundEventV1
 from mospay_shared.ids import new_id
 
 from mospay_ledger.domain.accounts import (
-    Account,
     ClientBooks,
     clearing,
     fees,
-    paid_out,
     refunds,
     suspense,
 )
@@ -37,6 +35,7 @@ from mospay_ledger.domain.errors import (
 )
 from mospay_ledger.domain.events import books_of
 from mospay_ledger.domain.fees import FeePlan, share
+from mospay_ledger.domain.movements import Movement
 
 # What an amount is taken from, in this order; a client's debt is the last resort.
 SOURCES = ("available", "pending")
@@ -74,43 +73,6 @@ class Facts:
     due: Counter[str] = field(default_factory=Counter)  # by payment, what refund_due holds
     given: dict[str, Given] = field(default_factory=dict)  # by payment
     reservations: dict[str, dict[str, int]] = field(default_factory=dict)  # refund → source → minor
-
-
-@dataclass(frozen=True, slots=True)
-class Movement:
-    """A settlement or payout, decided elsewhere; `id` makes it happen once."""
-
-    id: str
-    kind: str  # a key of _MOVES
-    client_id: str
-    mode: str
-    currency: str
-    amount_minor: int
-    occurred_at: dt.datetime
-    reason: str | None = None
-
-    @property
-    def effect_key(self) -> str:
-        """The natural key of the movement."""
-        return f"{self.id}:{self.kind}"
-
-    @property
-    def shared_accounts(self) -> list[Account]:
-        """The accounts it moves that clients share; they must be locked from the start."""
-        return [paid_out(self.currency, self.mode)] if _PAID_OUT in _MOVES[self.kind] else []
-
-
-_PAID_OUT = "paid_out"
-_CLIENT = "client"  # given back: the client's debt first, then available
-_MOVES = {
-    "settlement": ("pending", "available"),
-    "reserve_kept": ("available", "reserve"),
-    "reserve_released": ("reserve", _CLIENT),
-    "payout": ("available", "payout"),
-    "payout_paid": ("payout", _PAID_OUT),
-    "payout_returned": ("payout", _CLIENT),
-    "payout_bounced": (_PAID_OUT, _CLIENT),
-}
 
 
 class Books:
@@ -166,17 +128,16 @@ class Books:
         if movement.effect_key in self.facts.effects:
             return None
         books = ClientBooks(movement.client_id, movement.currency, movement.mode)
-        came, goes = _MOVES[movement.kind]
-        source = self._side_of(books, came)
+        source, target = movement.source, movement.target
         held = -self.facts.balances[source.id]
         if source.client_id is not None and held < movement.amount_minor:
             raise NotEnough(f"{source.id} holds {held}")
         sides = [Posting(source, movement.amount_minor)]
         self._follow(sides)
-        if goes == _CLIENT:
+        if target is None:
             sides += self._credit(books, movement.amount_minor, available=movement.amount_minor)
         else:
-            sides.append(Posting(self._side_of(books, goes), -movement.amount_minor))
+            sides.append(Posting(target, -movement.amount_minor))
             self._follow(sides[1:])
         return self._done(
             Entry(
@@ -192,9 +153,6 @@ class Books:
                 reason=movement.reason,
             )
         )
-
-    def _side_of(self, books: ClientBooks, kind: str) -> Account:
-        return paid_out(books.currency, books.mode) if kind == _PAID_OUT else books.account(kind)
 
     def reverse(self, entry: Entry, *, keep_fee: bool, reason: str, at: dt.datetime) -> Entry:
         """Return the entry that takes another one back; what a client spent becomes its debt.

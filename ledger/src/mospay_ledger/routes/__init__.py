@@ -8,6 +8,7 @@ from mospay_ledger.routes import (
     entries,
     fees,
     payouts,
+    settlement_files,
     settlements,
     statements,
     trust,
@@ -26,6 +27,7 @@ def router(service: Service, settings: LedgerSettings) -> APIRouter:
     fees.add(routes, service, settings)
     trust.add(routes, service, settings)
     settlements.add(routes, service, settings)
+    settlement_files.add(routes, service, settings)
     payouts.add(routes, service)
     statements.add(routes, service, settings)
     return routes

@@ -11,7 +11,24 @@ from mospay_shared.chassis.problems import Problem
 from mospay_shared.money import MoneyError, format_minor
 
 from mospay_ledger import papers
+from mospay_ledger.settings import LedgerSettings
 
+KIND_WORDS = {
+    "capture": "Payment",
+    "refund_reserved": "Refund under way",
+    "refund_released": "Refund failed, given back",
+    "refund": "Refund",
+    "over_refund": "Refund",
+    "reversal": "Correction",
+    "chargeback": "Chargeback",
+    "settlement": "Settlement",
+    "reserve_kept": "Reserve kept back",
+    "reserve_released": "Reserve released",
+    "payout": "Payout reserved",
+    "payout_paid": "Payout",
+    "payout_returned": "Payout given back",
+    "payout_bounced": "Payout returned by the bank",
+}
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 # A spreadsheet takes what starts with one of these for a formula (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -63,3 +80,12 @@ async def pdf_file(name: str, template: str, data: Mapping[str, Any]) -> Respons
 
 def _attachment(name: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+
+
+def issuer_of(settings: LedgerSettings) -> dict[str, Any]:
+    """Return the operator as letter heads name it."""
+    return {
+        "name": settings.operator_name,
+        "lines": [line for line in settings.operator_address.split("\n") if line],
+        "colour": settings.operator_colour,
+    }

@@ -16,7 +16,6 @@ from mospay_ledger.domain import ClientBooks
 from mospay_ledger.domain.settling import MIDNIGHT, day_end
 from mospay_ledger.routes import files
 from mospay_ledger.routes.common import PRINTABLE, Mode, refusals, seen_by, tenant_of
-from mospay_ledger.routes.settlements import issuer_of
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import settlements
 from mospay_ledger.usecases import settling, statements
@@ -28,22 +27,6 @@ COLUMNS = (
     "posted_at", "kind", "reference", "entry_id", "pending", "available", "held", "debt",
     "balance", "currency",
 )  # fmt: skip
-KIND_WORDS = {
-    "capture": "Payment",
-    "refund_reserved": "Refund under way",
-    "refund_released": "Refund failed, given back",
-    "refund": "Refund",
-    "over_refund": "Refund",
-    "reversal": "Correction",
-    "chargeback": "Chargeback",
-    "settlement": "Settlement",
-    "reserve_kept": "Reserve kept back",
-    "reserve_released": "Reserve released",
-    "payout": "Payout reserved",
-    "payout_paid": "Payout",
-    "payout_returned": "Payout given back",
-    "payout_bounced": "Payout returned by the bank",
-}
 ClientId = Annotated[str, Query(max_length=80, pattern=PRINTABLE)]
 Currency = Annotated[str, Query(pattern="^[A-Z]{3}$")]
 From = Annotated[dt.date, Query(alias="from", description="first local day")]
@@ -180,7 +163,7 @@ def paper_of(period: Period, settings: LedgerSettings) -> dict[str, Any]:
         return [files.amount(of[name], currency) for name in AMOUNTS]
 
     return {
-        "issuer": issuer_of(settings),
+        "issuer": files.issuer_of(settings),
         "client": {"name": period.name, "id": period.client_id},
         "from": period.first.isoformat(),
         "to": period.last.isoformat(),
@@ -192,7 +175,7 @@ def paper_of(period: Period, settings: LedgerSettings) -> dict[str, Any]:
         "lines": [
             [
                 f"{line['posted_at'].astimezone(period.zone):%Y-%m-%d %H:%M}",
-                KIND_WORDS.get(line["kind"], line["kind"]),
+                files.KIND_WORDS.get(line["kind"], line["kind"]),
                 reference(line),
                 *(files.amount(line[name], currency) for name in statements.COLUMNS),
                 files.amount(balance, currency),
