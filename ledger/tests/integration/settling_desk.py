@@ -80,7 +80,7 @@ class Desk:
     async def settle(self, at: dt.datetime, rules: settling.Rules | None = None) -> str | None:
         """Settle this client as of an instant; the settlement's id, or None."""
         async with self.service.database.transaction() as tx:
-            await storage.enrol(tx, 10_000)
+            await storage.enrol(tx, 10, self.client_id)
         async with self.service.database.transaction() as tx:
             looked = await settling.settle_by_hand(
                 tx, self.service.relay, self.key, at, rules or self.rules, "usr_a"

@@ -87,6 +87,12 @@ def tenant_of(caller: Caller) -> tuple[str, str]:
     return caller.client_id or "", caller.mode or ""
 
 
+def fault(field: str, message: str) -> Problem:
+    """Return the problem of one field that is not valid."""
+    named = FieldProblem(field=field, code="invalid", message=message)
+    return Problem(422, "invalid_request", "The request is not valid", errors=[named])
+
+
 def instant(at: dt.datetime | None) -> dt.datetime | None:
     """Return the instant in UTC, within what the database can compare; raises Problem 422."""
     if at is None:

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
-from mospay_shared.chassis.problems import FieldProblem, Problem
+from mospay_shared.chassis.problems import Problem
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import Caller
 from pydantic import BaseModel, Field
@@ -21,6 +21,7 @@ from mospay_ledger.routes.common import (
     ClientFilter,
     Limit,
     actor_of,
+    fault,
     operators_only,
     refusals,
     seen_by,
@@ -112,11 +113,6 @@ def add(routes: APIRouter, service: Service) -> None:
         _add_step(routes, service, name)
 
 
-def _fault(field: str, message: str) -> Problem:
-    fault = FieldProblem(field=field, code="invalid", message=message)
-    return Problem(422, "invalid_request", "The request is not valid", errors=[fault])
-
-
 def _add_create(routes: APIRouter, service: Service) -> None:
     creates = service.verifier.needs("payouts:create")
 
@@ -128,9 +124,9 @@ def _add_create(routes: APIRouter, service: Service) -> None:
         actor = actor_of(caller)
         own, own_mode = tenant_of(caller)
         if own and own != body.client_id:
-            raise _fault("client_id", "is not the client the token speaks for")
+            raise fault("client_id", "is not the client the token speaks for")
         if own_mode and own_mode != body.mode:
-            raise _fault("mode", "is not the mode the token speaks for")
+            raise fault("mode", "is not the mode the token speaks for")
         async with refusals(), service.database.transaction() as tx:
             row, repeated = await payouts.create(
                 tx, service.relay, key=key, actor=actor, **body.model_dump()
@@ -152,7 +148,7 @@ def _add_step(routes: APIRouter, service: Service, name: str) -> None:
         operators_only(caller, "Deciding on payouts")
         actor = actor_of(caller)
         if step.needs is not None and getattr(body, step.needs) is None:
-            raise _fault(step.needs, "is required")
+            raise fault(step.needs, "is required")
         async with refusals(), service.database.transaction() as tx:
             row = await payouts.take_step(
                 tx, service.relay, payout_id, name, actor=actor, **body.model_dump()

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 from mospay_shared.chassis.database import Tx
-from mospay_shared.chassis.problems import FieldProblem, Problem
+from mospay_shared.chassis.problems import Problem
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import Caller
 
@@ -16,6 +16,7 @@ from mospay_ledger.routes.common import (
     ClientFilter,
     Limit,
     actor_of,
+    fault,
     operators_only,
     refusals,
     seen_by,
@@ -53,19 +54,14 @@ def _as_of(body: NewRun) -> dt.datetime:
     now = dt.datetime.now(dt.UTC)
     if body.as_of is None:
         return now
-    message = None
     if body.mode != "test":
-        message = "is offered in test mode alone"
-    else:
-        try:
-            at = body.as_of.astimezone(dt.UTC)
-            if abs((at - now).days) > AS_OF_DAYS:
-                message = f"must be within {AS_OF_DAYS} days of now"
-        except (OverflowError, ValueError):
-            message = "is beyond the calendar"
-    if message is not None:
-        fault = FieldProblem(field="as_of", code="invalid", message=message)
-        raise Problem(422, "invalid_request", "The request is not valid", errors=[fault])
+        raise fault("as_of", "is offered in test mode alone")
+    try:
+        at = body.as_of.astimezone(dt.UTC)
+    except (OverflowError, ValueError) as error:
+        raise fault("as_of", "is beyond the calendar") from error
+    if abs((at - now).days) > AS_OF_DAYS:
+        raise fault("as_of", f"must be within {AS_OF_DAYS} days of now")
     return at
 
 
@@ -140,7 +136,7 @@ def _add_run(routes: APIRouter, service: Service, settings: LedgerSettings) -> N
         only, (last, _, currency) = body.client_id or "", (body.cursor or "").rpartition("@")
         limit = settings.settlement_run_clients
         async with service.database.transaction() as tx:
-            await storage.enrol(tx, settings.settlement_run_clients)
+            await storage.enrol(tx, limit, only)
             found = await storage.of_mode(tx, body.mode, only, (last, currency), limit + 1)
         keys = [(r["client_id"], r["currency"], r["mode"]) for r in found[:limit]]
         more = f"{keys[-1][0]}@{keys[-1][1]}" if len(found) > limit else None

@@ -8,14 +8,14 @@ from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
-from mospay_shared.chassis.problems import FieldProblem, Problem
+from mospay_shared.chassis.problems import Problem
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import Caller
 
 from mospay_ledger.domain import ClientBooks
 from mospay_ledger.domain.settling import MIDNIGHT, day_end
 from mospay_ledger.routes import files
-from mospay_ledger.routes.common import PRINTABLE, Mode, refusals, seen_by, tenant_of
+from mospay_ledger.routes.common import PRINTABLE, Mode, fault, refusals, seen_by, tenant_of
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import settlements
 from mospay_ledger.usecases import settling, statements
@@ -53,19 +53,14 @@ class Period:
         return f"statement-{self.first}-{self.last}-{self.currency}"
 
 
-def _fault(field: str, message: str) -> Problem:
-    fault = FieldProblem(field=field, code="invalid", message=message)
-    return Problem(422, "invalid_request", "The request is not valid", errors=[fault])
-
-
 def _check(first: dt.date, last: dt.date) -> None:
     for field, day in (("from", first), ("to", last)):
         if not FIRST <= day <= LAST:
-            raise _fault(field, f"must be between {FIRST} and {LAST}")
+            raise fault(field, f"must be between {FIRST} and {LAST}")
     if last < first:
-        raise _fault("to", "must not be before from")
+        raise fault("to", "must not be before from")
     if (last - first).days >= DAYS_LIMIT:
-        raise _fault("to", f"a statement covers at most {DAYS_LIMIT} days")
+        raise fault("to", f"a statement covers at most {DAYS_LIMIT} days")
 
 
 def reference(line: Any) -> str:

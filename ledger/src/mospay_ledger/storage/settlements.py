@@ -17,7 +17,7 @@ from mospay_ledger.domain.settling import Terms, TermsInvalid, Totals
 _ENROL = """
 insert into settlement_schedules (client_id, currency, mode)
 select client_id, currency, mode from accounts a
-where kind = 'pending' and balance_minor < 0 and not exists (
+where kind = 'pending' and balance_minor < 0 and ($2 = '' or client_id = $2) and not exists (
     select from settlement_schedules s
     where (s.client_id, s.currency, s.mode) = (a.client_id, a.currency, a.mode))
 order by id limit $1 on conflict do nothing"""
@@ -143,9 +143,9 @@ class Batch:
         return self.account, self.settled_below, self.hold_until, self.receivable, self.limit
 
 
-async def enrol(tx: Tx, limit: int) -> None:
-    """Give clients whose money waits a schedule."""
-    await tx.run(_ENROL, limit)
+async def enrol(tx: Tx, limit: int, client_id: str = "") -> None:
+    """Give clients whose money waits a schedule; at most `limit`, or those of one client."""
+    await tx.run(_ENROL, limit, client_id)
 
 
 async def due(tx: Tx, at: dt.datetime) -> asyncpg.Record | None:
