@@ -29,7 +29,7 @@ class LedgerSettings(ServiceSettings):
     settlement_batches: int = Field(50, ge=1, le=1000)  # clients a turn of the worker
     settlement_run_clients: int = Field(100, ge=1, le=1000)  # clients a call by hand looks at
     statement_lines: int = Field(50_000, ge=1, le=200_000)  # of a statement: about 40 MB in memory
-    paper_lines: int = Field(3000, ge=1, le=10_000)  # of a PDF: about 60 pages, under two seconds
+    paper_lines: int = Field(2000, ge=1, le=5000)  # of a PDF: about 60 pages, a few seconds
     # the letter head of settlements and statements
     operator_name: str = Field("MosPay", max_length=120)
     operator_address: str = Field("", max_length=500)  # lines, with \n between them

@@ -43,7 +43,7 @@ update settlement_schedules set next_at = coalesce($4, next_at), open_day = $5,
 where (client_id, currency, mode) = ($1, $2, $3)"""
 _FAILED = """
 update settlement_schedules set failures = failures + 1, reason = $4,
-    next_at = $5 + least(interval '1 minute' * 2 ^ least(failures, 6), interval '1 hour')
+    next_at = $5::timestamptz + least(interval '1 minute' * 2 ^ least(failures, 6), interval '1 hour')
 where (client_id, currency, mode) = ($1, $2, $3)"""
 # Debits first, whatever their age: what was taken from a client is never paid out to it. What an
 # entry paid off of the client's debt (receivable, negative) never was the client's to settle.
