@@ -125,7 +125,8 @@ PAYOUTS = [
             ('created', 'approved', 'rejected', 'paid', 'failed', 'returned')),
         version int not null default 1 check (version > 0), idempotency_key text not null,
         created_by text not null, decided_by text, reference text, reason text,
-        created_at timestamptz not null default now(), changed_at timestamptz not null default now(),
+        created_at timestamptz not null default now(),
+        changed_at timestamptz not null default now(),
         -- a second person, whatever the service believes
         check (decided_by is null or decided_by <> created_by),
         check ((status = 'created') = (decided_by is null)),

@@ -50,9 +50,7 @@ def workers(database: Database, settings: LedgerSettings) -> list[Worker]:
     ]
 
 
-def settlement_workers(
-    database: Database, relay: Relay, settings: LedgerSettings
-) -> list[Worker]:
+def settlement_workers(database: Database, relay: Relay, settings: LedgerSettings) -> list[Worker]:
     """Return the workers of settlements; any number of processes may run them."""
     rules = settling.Rules(
         settings.settlement_lines, dt.timedelta(seconds=settings.settlement_delay_seconds)

@@ -68,9 +68,7 @@ async def test_each_way_a_payout_goes_moves_the_money_once(
     shown = (await desk.call("GET", f"/payouts/{payout['id']}")).json()
     assert [one["version"] for one in shown["steps"]] == list(range(1, payout["version"] + 1))
     assert [one["actor"] for one in shown["steps"]] == ["usr_a", *["usr_b"] * len(path.split())]
-    assert await desk.told(payout["id"]) == [
-        f"payout.{one['status']}.v1" for one in shown["steps"]
-    ]
+    assert await desk.told(payout["id"]) == [f"payout.{one['status']}.v1" for one in shown["steps"]]
     for name in STEPS:  # what is no step from here changes nothing
         answer = await step(desk, payout, name, "usr_c")
         if answer.status_code != 200:
@@ -176,9 +174,7 @@ async def test_a_client_asks_for_its_own_and_is_not_told_who_decides(desk: Desk)
         ("mode", {"mode": "prod"}), ("destination", {}),
     ],
 )  # fmt: skip
-async def test_bad_payouts_name_the_field(
-    desk: Desk, field: str, changes: dict[str, Any]
-) -> None:
+async def test_bad_payouts_name_the_field(desk: Desk, field: str, changes: dict[str, Any]) -> None:
     answer = await ask(desk, 5, **changes)
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["field"] == field

@@ -13,6 +13,7 @@ from mospay_ledger.domain import FeePlan
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import settlements as storage
 from mospay_ledger.usecases import posting, pricing, settling
+from mospay_shared.contracts import RefundStatus
 from mospay_shared.ids import new_id
 
 from .conftest import refund
@@ -229,7 +230,7 @@ action = st.tuples(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.lists(action, max_size=5), min_size=1, max_size=4),
     st.integers(0, 2),
@@ -258,7 +259,7 @@ async def test_whatever_happens_batches_are_their_lines_and_their_postings(
                 asked = refund(of, min(amount, of.amount_minor), "pending")
                 word = "succeeded" if kind == "refund" else "failed"
                 await own.post(asked)
-                update = {"status": word, "version": 2}
+                update = {"status": RefundStatus(word), "version": 2}
                 await own.post(asked.model_copy(update=update))
             elif captured and kind == "chargeback":
                 _, entry = captured.pop(which % len(captured))

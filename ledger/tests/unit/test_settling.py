@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mospay_ledger.domain.settling import (
-    MIDNIGHT,
     STEPS,
     NoSuchStep,
     SamePerson,
@@ -164,4 +163,3 @@ def test_amounts_are_exact_in_currencies_of_0_2_and_3_decimals() -> None:
         "-1234", "-12.34", "-1.234", "-1234",
     ]  # fmt: skip
     assert rows_of([("a,b", 'c"d', "e\nf")]) == b'"a,b","c""d","e\nf"\r\n'
-    assert MIDNIGHT == dt.time(0)

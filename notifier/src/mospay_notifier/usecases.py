@@ -24,9 +24,7 @@ from mospay_notifier.domain import TEST_EVENT, TooManyEndpoints, event_name, new
 
 _HIDDEN = {"service_id", "app_id", "previous_status"}
 
-News = (
-    Event[PaymentEventV1] | Event[RefundEventV1] | Event[SettlementV1] | Event[PayoutV1]
-)
+News = Event[PaymentEventV1] | Event[RefundEventV1] | Event[SettlementV1] | Event[PayoutV1]
 # Which member is the id of what news are about.
 _SUBJECTS = {
     PaymentEventV1: "payment_id",

@@ -115,9 +115,7 @@ def _add_run(routes: APIRouter, service: Service, settings: LedgerSettings) -> N
         for _ in range(PARTS_LIMIT):
             try:
                 async with service.database.transaction() as tx:
-                    looked = await settling.settle_by_hand(
-                        tx, service.relay, key, at, rules, actor
-                    )
+                    looked = await settling.settle_by_hand(tx, service.relay, key, at, rules, actor)
             except settling.NotSettled as error:
                 run.failed.append(f"{'/'.join(key)}: {error.reason[:200]}")
                 return

@@ -43,7 +43,8 @@ update settlement_schedules set next_at = coalesce($4, next_at), open_day = $5,
 where (client_id, currency, mode) = ($1, $2, $3)"""
 _FAILED = """
 update settlement_schedules set failures = failures + 1, reason = $4,
-    next_at = $5::timestamptz + least(interval '1 minute' * 2 ^ least(failures, 6), interval '1 hour')
+    next_at = $5::timestamptz
+        + least(interval '1 minute' * 2 ^ least(failures, 6), interval '1 hour')
 where (client_id, currency, mode) = ($1, $2, $3)"""
 # Debits first, whatever their age: what was taken from a client is never paid out to it. What an
 # entry paid off of the client's debt (receivable, negative) never was the client's to settle.
@@ -160,9 +161,7 @@ async def of_mode(
     return await tx.fetch(_OF_MODE, mode, client_id, *after, limit)
 
 
-async def lock_schedule(
-    tx: Tx, client_id: str, currency: str, mode: str
-) -> asyncpg.Record | None:
+async def lock_schedule(tx: Tx, client_id: str, currency: str, mode: str) -> asyncpg.Record | None:
     """Lock and return one schedule, waiting for whoever has it."""
     return await tx.row(_LOCK, client_id, currency, mode)
 
