@@ -61,7 +61,7 @@ class Desk:
 
     async def terms(self, **changes: Any) -> None:
         """Put terms of this client in force."""
-        values = {"id": new_id("trm"), "mode": "test", "client_id": self.client_id,
+        values: dict[str, Any] = {"id": new_id("trm"), "mode": "test", "client_id": self.client_id,
                   "currency": "RWF", "hold_days": 0}  # fmt: skip
         async with self.service.database.transaction() as tx:
             await settling.add_terms(tx, Terms(**(values | changes)), None, "usr_a")
