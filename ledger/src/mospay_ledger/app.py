@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from fastapi import FastAPI
+from mospay_shared.chassis.directory import DirectoryReplica
 from mospay_shared.chassis.main import migrations_beside, placeholder_environment
 from mospay_shared.chassis.service import Service
 
@@ -24,7 +25,12 @@ def create_service(settings: LedgerSettings) -> Service:
             limit=settings.batch_limit,
         )
     )
+    # where a client's days end, and its name for papers
+    replica = DirectoryReplica("ledger", ("client",), service.database, service.relay)
+    service.subscribe(replica.subscription())
+    service.work(*replica.workers())
     service.work(*workers.workers(service.database, settings))
+    service.work(*workers.settlement_workers(service.database, service.relay, settings))
     service.app.include_router(routes.router(service, settings))
     service.trace_sources.append(routes.posting_hops)
     return service

@@ -1,12 +1,16 @@
-"""Time into the ledger: a block a second, and a look, once a minute, that the books are true."""
+"""Time into the ledger: blocks, a look that the books are true, settlements of ended days."""
+
+import datetime as dt
 
 import structlog
 from mospay_shared.chassis.database import Database
+from mospay_shared.chassis.outbox import Relay
 from mospay_shared.chassis.workers import Worker
 from prometheus_client import Counter, Gauge
 
 from mospay_ledger.settings import LedgerSettings
-from mospay_ledger.usecases import chain, posting
+from mospay_ledger.storage import settlements as schedules
+from mospay_ledger.usecases import chain, posting, settling
 
 log = structlog.get_logger()
 UNBALANCED = Gauge(
@@ -14,6 +18,10 @@ UNBALANCED = Gauge(
 )
 ADRIFT = Gauge("mospay_ledger_accounts_adrift", "Accounts that differ from their newest posting")
 UNSEALED = Gauge("mospay_ledger_unsealed_entries", "Entries that wait for their block")
+BEHIND = Gauge(
+    "mospay_ledger_settlement_late_seconds", "How long ago the most overdue client was due"
+)
+FAILING = Gauge("mospay_ledger_settlements_failing", "Clients whose settlement fails")
 SEALED = Counter("mospay_ledger_sealed_entries", "Entries sealed into blocks")
 
 
@@ -39,4 +47,39 @@ def workers(database: Database, settings: LedgerSettings) -> list[Worker]:
     return [
         Worker("ledger.balance_check", check, idle_seconds=60),
         Worker("ledger.seal", seal, idle_seconds=settings.block_seconds),
+    ]
+
+
+def settlement_workers(database: Database, relay: Relay, settings: LedgerSettings) -> list[Worker]:
+    """Return the workers of settlements; any number of processes may run them."""
+    rules = settling.Rules(
+        settings.settlement_lines, dt.timedelta(seconds=settings.settlement_delay_seconds)
+    )
+
+    async def settle() -> int:
+        now = dt.datetime.now(dt.UTC)
+        async with database.transaction() as tx:
+            await schedules.enrol(tx, settings.settlement_run_clients)
+            failing, late = await schedules.behind(tx, now)
+        FAILING.set(failing)
+        BEHIND.set(late)
+        for done in range(settings.settlement_batches):
+            try:
+                async with database.transaction() as tx:  # a client a transaction
+                    if await settling.settle_next(tx, relay, now, rules) is None:
+                        return done
+            except settling.NotSettled as error:
+                async with database.transaction() as tx:
+                    await settling.put_off(tx, error, now)
+        return settings.settlement_batches
+
+    async def release() -> int:
+        async with database.transaction() as tx:
+            return await settling.release_reserves(
+                tx, relay, dt.datetime.now(dt.UTC), settings.settlement_batches
+            )
+
+    return [
+        Worker("ledger.settlements", settle, idle_seconds=30),
+        Worker("ledger.reserves", release, idle_seconds=60),
     ]

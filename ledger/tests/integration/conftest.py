@@ -5,7 +5,7 @@ import datetime as dt
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aio_pika
 import asyncpg
@@ -25,6 +25,9 @@ from mospay_shared.contracts import (
     outgoing,
 )
 from mospay_shared.ids import new_id
+
+if TYPE_CHECKING:
+    from .settling_desk import Desk
 
 WAIT_SECONDS = 15.0
 
@@ -221,3 +224,14 @@ async def balances(ledger: Service, client_id: str, currency: str = "RWF") -> di
             currency,
         )
     return {row["kind"]: row["balance_minor"] for row in rows}
+
+
+@pytest.fixture
+async def desk(new_ledger: Callable[[], Service], portal: TokenSigner) -> AsyncIterator["Desk"]:
+    """A ledger without its workers, for a client of its own: its clock is the test's."""
+    from .settling_desk import Desk  # it takes what this module makes
+
+    service = new_ledger()
+    await service.database.open()
+    yield Desk(service, portal)
+    await service.database.close()

@@ -5,6 +5,7 @@ what a client is worth to us (over all of its accounts).
 """
 
 import asyncio
+import dataclasses
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -15,9 +16,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
     consumes,
     invariant,
+    multiple,
     rule,
     run_state_machine_as_test,
 )
@@ -31,6 +34,7 @@ from .conftest import another_attempt, event, refund, succeeded
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 CLIENTS = 2
+MOVES = ("settlement", "payout", "payout_returned", "payout_paid", "payout_bounced")
 CREDITS = ("pending", "available", "payout", "refund_due", "reserve")
 # Postings played again from nothing give each running balance, version and stored balance.
 REPLAY = """
@@ -68,6 +72,7 @@ def machine(run: Run, ledger: Service) -> type[RuleBasedStateMachine]:
         payments = Bundle("payments")
         refunds = Bundle("refunds")
         moves = Bundle("moves")
+        kept = Bundle("kept")
 
         def __init__(self) -> None:
             super().__init__()
@@ -164,20 +169,42 @@ def machine(run: Run, ledger: Service) -> type[RuleBasedStateMachine]:
         @rule(
             target=moves,
             body=payments,
-            kind=st.sampled_from(["settlement", "payout", "payout_returned"]),
+            kind=st.sampled_from(MOVES),
             amount=st.integers(1, 2000),
         )
         def move(self, body: PaymentEventV1, kind: str, amount: int) -> Movement:
+            return self._make(body, kind, amount)
+
+        def _make(self, body: PaymentEventV1, kind: str, amount: int) -> Movement:
             made = Movement(
                 new_id("set"), kind, body.client_id, body.mode, body.currency, amount,
                 dt.datetime.now(dt.UTC),
             )  # fmt: skip
-            run(_move(ledger, made))
+            self._moved(made)
             return made
 
         @rule(made=moves)
         def move_again(self, made: Movement) -> None:
-            assert len(run(_move(ledger, made))) <= 1
+            assert self._moved(made) <= 1
+
+        def _moved(self, made: Movement) -> int:
+            """Book a movement; what the bank paid out is no longer with us, nor owed."""
+            entries = run(_move(ledger, made))
+            sign = {"payout_paid": -1, "payout_bounced": 1}.get(made.kind, 0)
+            self.worth[made.client_id, made.currency, made.mode] += (
+                sign * made.amount_minor * len(entries)
+            )
+            return len(entries)
+
+        @rule(target=kept, body=payments, amount=st.integers(1, 500))
+        def keep(self, body: PaymentEventV1, amount: int) -> MultipleResults[Movement]:
+            made = self._make(body, "reserve_kept", amount)
+            held = made.effect_key in run(_effects(ledger, made))
+            return multiple(made) if held else multiple()
+
+        @rule(made=consumes(kept))
+        def release(self, made: Movement) -> None:
+            assert self._moved(dataclasses.replace(made, kind="reserve_released")) == 1
 
         @rule(body=consumes(payments), keep_fee=st.booleans())
         def reverse(self, body: PaymentEventV1, keep_fee: bool) -> None:
@@ -243,6 +270,14 @@ async def _move(ledger: Service, made: Movement) -> list[Any]:
             return await posting.post_movements(tx, [made])
     except NotEnough:
         return []
+
+
+async def _effects(ledger: Service, made: Movement) -> set[str]:
+    async with ledger.database.transaction() as tx:
+        rows = await tx.fetch(
+            "select effect_key from journal_entries where effect_key = $1", made.effect_key
+        )
+    return {row["effect_key"] for row in rows}
 
 
 async def _reverse(ledger: Service, effect_key: str, keep_fee: bool) -> int | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from mospay_shared.contracts import PaymentStatus, RefundStatus
+from mospay_shared.contracts import PaymentStatus, PayoutStatus, RefundStatus
 
 URL_LIMIT = 2000  # characters
 RETRY_AFTER_LIMIT_SECONDS = 24 * 3600.0  # a receiver can't push us out further
@@ -23,6 +23,9 @@ EVENTS = frozenset(
         "payment.accepted",
         *(f"payment.{status}" for status in PaymentStatus),
         *(f"refund.{status}" for status in RefundStatus),
+        "settlement.processed",
+        "settlement.reserve_released",
+        *(f"payout.{status}" for status in PayoutStatus),
     }
 )
 # What is told unless an endpoint asks for more: news a merchant acts on.
@@ -32,6 +35,7 @@ DEFAULT_EVENTS = frozenset(
         "payment.conflicted", "payment.unknown", "payment.held",
         "payment.requires_customer_action",
         "refund.succeeded", "refund.failed", "refund.unknown",
+        "settlement.processed", "payout.paid", "payout.failed", "payout.returned",
     }
 )  # fmt: skip
 

@@ -11,7 +11,9 @@ from mospay_shared.contracts import (
     Event,
     Outgoing,
     PaymentEventV1,
+    PayoutV1,
     RefundEventV1,
+    SettlementV1,
     WebhookEventV1,
     outgoing,
 )
@@ -22,16 +24,24 @@ from mospay_notifier.domain import TEST_EVENT, TooManyEndpoints, event_name, new
 
 _HIDDEN = {"service_id", "app_id", "previous_status"}
 
-News = Event[PaymentEventV1] | Event[RefundEventV1]
+News = Event[PaymentEventV1] | Event[RefundEventV1] | Event[SettlementV1] | Event[PayoutV1]
+# Which member is the id of what news are about.
+_SUBJECTS = {
+    PaymentEventV1: "payment_id",
+    RefundEventV1: "refund_id",
+    SettlementV1: "settlement_id",
+    PayoutV1: "payout_id",
+}
 
 
 def webhook_body(event: News) -> bytes:
     """Return what the merchant gets: `{type, timestamp, data}` (Standard Webhooks 1.0).
 
-    `data.id` is the payment's, or the refund's, and `data.version` says which news of it is newer.
+    `data.id` is that of the payment, refund, settlement or payout, and `data.version` says which
+    news of it is newer.
     """
     data = event.data.model_dump(mode="json", exclude=_HIDDEN)
-    subject = data["refund_id"] if isinstance(event.data, RefundEventV1) else data["payment_id"]
+    subject = data[_SUBJECTS[type(event.data)]]
     return orjson.dumps(
         {
             "type": event_name(event.envelope.type),
@@ -68,7 +78,7 @@ async def make_deliveries(tx: Tx, events: Sequence[News]) -> int:
                 mode=told.mode,
                 event_id=event.id,
                 event_type=name,
-                payment_id=told.payment_id,
+                payment_id=getattr(told, "payment_id", None),
                 body=body,
                 correlation_id=event.envelope.correlation_id,
                 traceparent=event.envelope.traceparent,

@@ -20,6 +20,7 @@ from mospay_portal_api.routes import (
     reads,
     risk,
     session,
+    settlements,
     stream,
     web,
 )
@@ -80,6 +81,9 @@ def create_service(settings: PortalSettings) -> Service:
         functions.steps_router(context),
         reads.router(context),
         reads.figures_router(context),
+        settlements.terms_router(context),  # `run` before the path that ends in an id
+        settlements.router(context),
+        settlements.payouts_router(context),
         stream.router(context),
         web.router(settings.web_dir),  # last: it answers every other path
     ):

@@ -5,7 +5,7 @@ Errors: HouseError > Unavailable (no proper answer), Refused (a problem to pass 
 
 import asyncio
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
@@ -22,6 +22,8 @@ log = structlog.get_logger()
 # The house's addresses come from our own settings, never from a person, and are private ones.
 _ANYWHERE = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
 _PASSED_ON = (400, 409, 410, 422)
+_FILE_HEADERS = ("content-type", "content-disposition", "cache-control")
+FILE_SECONDS = 60.0  # between two pieces of a file
 
 
 class HouseError(Exception):
@@ -121,6 +123,7 @@ class House:
         body: Mapping[str, Any] | None = None,
         *,
         timeout_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Send a change and return the answer, {} where it has no body. Never sent twice.
 
@@ -128,11 +131,50 @@ class House:
         there, HouseError otherwise.
         """
         done = await self._call(
-            method, service, path, scope, asker, body=body, timeout_seconds=timeout_seconds
-        )
+            method, service, path, scope, asker, body=body, timeout_seconds=timeout_seconds,
+            more=headers,
+        )  # fmt: skip
         if done is None:
             raise NotFound("There is no such thing")
         return done
+
+    async def download(
+        self, service: str, path: str, scope: str, asker: Asker, query: Mapping[str, Any]
+    ) -> tuple[dict[str, str], AsyncIterator[bytes]]:
+        """GET a file: its headers, and its bytes as they come; whoever takes them takes them all.
+
+        Raises NotFound, HouseError.
+        """
+        client, headers = self._clients[service], self._headers(service, scope, asker)
+        request = client.build_request(
+            "GET", path, params=query or None, headers=headers, timeout=FILE_SECONDS
+        )
+        try:
+            answer = await client.send(request, stream=True)
+            if answer.status_code == 200:
+                kept = {k: v for k, v in answer.headers.items() if k.lower() in _FILE_HEADERS}
+                return kept, _chunks(answer)
+            await answer.aread()
+            await answer.aclose()
+            content = answer.json() if answer.content else None
+        except (httpx.HTTPError, ValueError, OSError) as error:
+            log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
+            raise Unavailable(service, "it does not answer right now") from error
+        if answer.status_code == 404:
+            raise NotFound("There is no such thing")
+        if answer.status_code in _PASSED_ON and isinstance(content, dict):
+            raise Refused(service, answer.status_code, content)
+        log.warning("house_call_failed", to=service, path=path, status=answer.status_code)
+        raise Unavailable(service, f"it answered {answer.status_code}")
+
+    def _headers(self, service: str, scope: str, asker: Asker) -> dict[str, str]:
+        token = self._signer.token(
+            service, scope, actor=asker.actor, client_id=asker.client_id, mode=asker.mode
+        )
+        headers = {"Authorization": f"Bearer {token}"}
+        if traceparent := telemetry.current_traceparent():
+            headers["traceparent"] = traceparent
+        return headers
 
     async def _call(
         self,
@@ -145,13 +187,9 @@ class House:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
         timeout_seconds: float | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> Any:
-        token = self._signer.token(
-            service, scope, actor=asker.actor, client_id=asker.client_id, mode=asker.mode
-        )
-        headers = {"Authorization": f"Bearer {token}"}
-        if traceparent := telemetry.current_traceparent():
-            headers["traceparent"] = traceparent
+        headers = {**self._headers(service, scope, asker), **(more or {})}
         # None, as an empty mapping takes the query off the path
         params = {k: v for k, v in (query or {}).items() if v is not None} or None
         try:
@@ -173,3 +211,11 @@ class House:
             log.warning("house_call_failed", to=service, path=path, status=answer.status_code)
             raise Unavailable(service, f"it answered {answer.status_code}")
         return content
+
+
+async def _chunks(answer: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in answer.aiter_bytes():
+            yield chunk
+    finally:
+        await answer.aclose()

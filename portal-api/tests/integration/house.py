@@ -15,6 +15,7 @@ from mospay_shared.chassis.problems import Problem
 from mospay_shared.chassis.service_tokens import Caller, TokenVerifier
 from mospay_shared.ids import new_id
 
+SETTLING = ("settlements", "settlement-terms", "payouts", "statements")
 SERVICES = {
     "gateway": "GATEWAY",
     "payment-router": "ROUTER",
@@ -87,7 +88,8 @@ class House:
     broken: set[str] = field(default_factory=set)
     risk: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     sent: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
-    answers: dict[str, Any] = field(default_factory=dict)  # of the router, by path after functions
+    # of router (functions) and ledger (settlements), by path
+    answers: dict[str, Any] = field(default_factory=dict)
     pushed: list[dict[str, Any]] = field(default_factory=list)  # told to the gateway by a worker
     pushers: list[Caller] = field(default_factory=list)
     _runners: dict[str, web.AppRunner] = field(default_factory=dict)
@@ -159,7 +161,11 @@ class House:
                 return web.json_response({"acknowledged": 1})
             self.calls.append((service, request.path, caller, dict(request.query)))
             with suppress(KeyError):
-                return web.json_response(self._answer(service, request, caller, body))
+                answer = self._answer(service, request, caller, body)
+                if isinstance(answer, bytes):
+                    named = {"Content-Disposition": 'attachment; filename="a.csv"'}
+                    return web.Response(body=answer, content_type="text/csv", headers=named)
+                return web.json_response(answer)
             return web.json_response({"code": "not_found", "title": "No"}, status=404)
 
         return handle
@@ -183,6 +189,8 @@ class House:
             return self._functions(request, path, body)
         if service == "payment-router" and name == "payments":
             return {**self.routed[rest], "id": self._visible(caller, rest)["id"]}
+        if service == "ledger" and name.partition(".")[0] in SETTLING:
+            return self._functions(request, path, body)
         if service == "ledger":
             return self._ledger(name, rest)
         if service == "notifier":

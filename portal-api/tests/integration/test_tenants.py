@@ -20,6 +20,23 @@ FOREIGN = {
     "GET /bff/v1/payments/{payment}/trace": 404,
     "GET /bff/v1/dashboard?mode=test&client_id={client}": 404,
     "GET /bff/v1/trial-balance?mode=test": 403,
+    "GET /bff/v1/settlements?mode=test&client_id={client}": 404,
+    "GET /bff/v1/settlements/set_x": 404,
+    "GET /bff/v1/settlements/set_x/lines": 404,
+    "GET /bff/v1/settlements/set_x/statement": 404,
+    "GET /bff/v1/statements?mode=test&currency=RWF&from=2026-01-01&to=2026-01-02"
+    "&client_id={client}": 404,
+    "GET /bff/v1/settlement-terms?mode=test": 403,
+    "POST /bff/v1/settlement-terms": 403,
+    "POST /bff/v1/settlements/run": 403,
+    "GET /bff/v1/payouts?mode=test&client_id={client}": 404,
+    "POST /bff/v1/payouts": 404,
+    "GET /bff/v1/payouts/po_x": 404,
+    "POST /bff/v1/payouts/po_x/approve": 403,
+    "POST /bff/v1/payouts/po_x/reject": 403,
+    "POST /bff/v1/payouts/po_x/pay": 403,
+    "POST /bff/v1/payouts/po_x/fail": 403,
+    "POST /bff/v1/payouts/po_x/return": 403,
     "GET /bff/v1/companies": 403,
     "POST /bff/v1/companies": 403,
     "DELETE /bff/v1/companies/{company}?version=1": 403,
@@ -89,6 +106,15 @@ OWN_ONLY = {
     "POST /bff/v1/session/revoke-all", "GET /bff/v1/stream",
 }  # fmt: skip
 BODIES = {
+    "POST /bff/v1/settlement-terms": {"mode": "test", "hold_days": 1},
+    "POST /bff/v1/settlements/run": {"mode": "test"},
+    "POST /bff/v1/payouts": {
+        "client_id": "{client}", "mode": "test", "currency": "RWF", "amount_minor": 5,
+    },
+    **{
+        f"POST /bff/v1/payouts/po_x/{step}": {"version": 1}
+        for step in ("approve", "reject", "pay", "fail", "return")
+    },
     "POST /bff/v1/companies": {"name": "x"},
     "POST /bff/v1/users": {"audience": "admin", "name": "x", "email": "x@example.com"},
     "POST /bff/v1/clients": {"company_id": "{company}", "name": "x", "currency": "RWF"},
@@ -126,7 +152,7 @@ BODIES = {
 
 def shape(route: str) -> str:
     """A route's method and path without the names of what it is about."""
-    return re.sub(r"\{\w+\}|(svc|asg|ipr|rsl|rtr|rsk|rle)_x", "{}", route.partition("?")[0])
+    return re.sub(r"\{\w+\}|(svc|asg|ipr|rsl|rtr|rsk|rle|set|po)_x", "{}", route.partition("?")[0])
 
 
 def test_every_route_of_the_browsers_is_asked_for_anothers_things(portal: Portal) -> None:

@@ -7,10 +7,11 @@ from mospay_ledger.domain.accounts import (
     ClientBooks,
     clearing,
     fees,
+    paid_out,
     refunds,
     suspense,
 )
-from mospay_ledger.domain.books import Books, Captured, Facts, Given, Movement
+from mospay_ledger.domain.books import Books, Captured, Facts, Given
 from mospay_ledger.domain.entries import (
     ENTRY_KINDS,
     Entry,
@@ -43,6 +44,8 @@ from mospay_ledger.domain.events import (
     possible_accounts,
 )
 from mospay_ledger.domain.fees import Fee, FeePlan, FeePlans, Tier, share
+from mospay_ledger.domain.movements import Movement
+from mospay_ledger.domain.settling import TermsInvalid
 
 __all__ = [
     "ACCOUNT_KINDS",
@@ -74,6 +77,7 @@ __all__ = [
     "NotStorable",
     "NothingToPost",
     "Posting",
+    "TermsInvalid",
     "Tier",
     "TooManyAmounts",
     "VoidEffect",
@@ -83,6 +87,7 @@ __all__ = [
     "clearing",
     "fees",
     "is_balanced",
+    "paid_out",
     "possible_accounts",
     "refund_key",
     "refunds",

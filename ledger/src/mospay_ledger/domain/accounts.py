@@ -62,3 +62,8 @@ def refunds(currency: str, mode: str) -> Account:
 def suspense(currency: str, mode: str) -> Account:
     """Return proven money that fits nowhere and waits for a person."""
     return Account("suspense", "operator", None, currency, mode)
+
+
+def paid_out(currency: str, mode: str) -> Account:
+    """Return what the operator's own bank has paid out to clients and sent back: a clearing."""
+    return Account("clearing", "operator", None, currency, mode)

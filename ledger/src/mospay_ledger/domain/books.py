@@ -35,6 +35,7 @@ from mospay_ledger.domain.errors import (
 )
 from mospay_ledger.domain.events import books_of
 from mospay_ledger.domain.fees import FeePlan, share
+from mospay_ledger.domain.movements import Movement
 
 # What an amount is taken from, in this order; a client's debt is the last resort.
 SOURCES = ("available", "pending")
@@ -72,31 +73,6 @@ class Facts:
     due: Counter[str] = field(default_factory=Counter)  # by payment, what refund_due holds
     given: dict[str, Given] = field(default_factory=dict)  # by payment
     reservations: dict[str, dict[str, int]] = field(default_factory=dict)  # refund → source → minor
-
-
-@dataclass(frozen=True, slots=True)
-class Movement:
-    """A settlement or payout, decided elsewhere; `id` makes it happen once."""
-
-    id: str
-    kind: str  # settlement | payout | payout_returned
-    client_id: str
-    mode: str
-    currency: str
-    amount_minor: int
-    occurred_at: dt.datetime
-
-    @property
-    def effect_key(self) -> str:
-        """The natural key of the movement."""
-        return f"{self.id}:{self.kind}"
-
-
-_MOVES = {
-    "settlement": ("pending", "available"),
-    "payout": ("available", "payout"),
-    "payout_returned": ("payout", "available"),
-}
 
 
 class Books:
@@ -152,13 +128,13 @@ class Books:
         if movement.effect_key in self.facts.effects:
             return None
         books = ClientBooks(movement.client_id, movement.currency, movement.mode)
-        source, target = (books.account(kind) for kind in _MOVES[movement.kind])
+        source, target = movement.source, movement.target
         held = -self.facts.balances[source.id]
-        if held < movement.amount_minor:
+        if source.client_id is not None and held < movement.amount_minor:
             raise NotEnough(f"{source.id} holds {held}")
         sides = [Posting(source, movement.amount_minor)]
         self._follow(sides)
-        if movement.kind == "payout_returned":
+        if target is None:
             sides += self._credit(books, movement.amount_minor, available=movement.amount_minor)
         else:
             sides.append(Posting(target, -movement.amount_minor))
@@ -174,6 +150,7 @@ class Books:
                 amount_minor=movement.amount_minor,
                 postings=merged(sides),
                 occurred_at=movement.occurred_at,
+                reason=movement.reason,
             )
         )
 

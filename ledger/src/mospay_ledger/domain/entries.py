@@ -21,6 +21,10 @@ ENTRY_KINDS = (
     "settlement",
     "payout",
     "payout_returned",
+    "payout_paid",
+    "payout_bounced",
+    "reserve_kept",
+    "reserve_released",
 )
 
 

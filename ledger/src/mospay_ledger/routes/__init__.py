@@ -3,7 +3,16 @@
 from fastapi import APIRouter
 from mospay_shared.chassis.service import Service
 
-from mospay_ledger.routes import accounts, entries, fees, trust
+from mospay_ledger.routes import (
+    accounts,
+    entries,
+    fees,
+    payouts,
+    settlement_files,
+    settlements,
+    statements,
+    trust,
+)
 from mospay_ledger.routes.entries import posting_hops
 from mospay_ledger.settings import LedgerSettings
 
@@ -17,4 +26,8 @@ def router(service: Service, settings: LedgerSettings) -> APIRouter:
     entries.add(routes, service)
     fees.add(routes, service, settings)
     trust.add(routes, service, settings)
+    settlements.add(routes, service, settings)
+    settlement_files.add(routes, service, settings)
+    payouts.add(routes, service)
+    statements.add(routes, service, settings)
     return routes

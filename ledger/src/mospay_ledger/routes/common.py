@@ -12,7 +12,7 @@ from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import Caller
 from pydantic import AwareDatetime
 
-from mospay_ledger.domain import FeePlanInvalid, LedgerError
+from mospay_ledger.domain import FeePlanInvalid, LedgerError, TermsInvalid
 
 PRINTABLE = r"^[\x21-\x7e]+$"  # what an id is made of; a NUL must not reach the database
 MAYBE_PRINTABLE = r"^[\x21-\x7e]*$"
@@ -32,7 +32,19 @@ At = Annotated[
     AwareDatetime | None,
     Query(description="As of this instant (RFC 3339 with an offset); now, when absent."),
 ]
-_STATUS = {"entry_missing": 404, "already_reversed": 409, "not_reversible": 409, "not_enough": 409}
+_STATUS = {
+    "entry_missing": 404,
+    "already_reversed": 409,
+    "not_reversible": 409,
+    "not_enough": 409,
+    "payout_missing": 404,
+    "stale_version": 409,
+    "no_such_step": 409,
+}
+_TITLES = {
+    FeePlanInvalid: "The fee plan is not valid",
+    TermsInvalid: "The settlement terms are not valid",
+}
 
 
 @asynccontextmanager
@@ -55,12 +67,30 @@ async def refusals() -> AsyncIterator[None]:
     """Turn what the ledger refuses into problems."""
     try:
         yield
-    except FeePlanInvalid as error:
+    except (FeePlanInvalid, TermsInvalid) as error:
         fault = FieldProblem(field=error.field, code="invalid", message=error.message)
-        raise Problem(422, error.code, "The fee plan is not valid", errors=[fault]) from error
+        raise Problem(422, error.code, _TITLES[type(error)], errors=[fault]) from error
     except LedgerError as error:
         status = _STATUS.get(error.code, 422)
         raise Problem(status, error.code, "The ledger refuses", detail=str(error)) from error
+
+
+def actor_of(caller: Caller) -> str:
+    """Return the person behind a call; raises Problem 403 where the token names none."""
+    if not caller.actor:
+        raise Problem(403, "actor_required", "The token must name the person who acts")
+    return caller.actor
+
+
+def tenant_of(caller: Caller) -> tuple[str, str]:
+    """Return client and mode that a query is bound to; empty where the token leaves them open."""
+    return caller.client_id or "", caller.mode or ""
+
+
+def fault(field: str, message: str) -> Problem:
+    """Return the problem of one field that is not valid."""
+    named = FieldProblem(field=field, code="invalid", message=message)
+    return Problem(422, "invalid_request", "The request is not valid", errors=[named])
 
 
 def instant(at: dt.datetime | None) -> dt.datetime | None:

@@ -153,7 +153,10 @@ async def _write(tx: Tx, entries: Sequence[Entry], posted_at: dt.datetime) -> No
 async def post_movements(tx: Tx, movements: Sequence[Movement]) -> list[Entry]:
     """Book settlements and payouts, each once; raises NotEnough, nothing is written then."""
     books_of = [ClientBooks(m.client_id, m.currency, m.mode) for m in movements]
-    locked_at = await posting.open_and_lock(tx, [b.account("pending") for b in books_of])
+    shared = [account for m in movements for account in m.shared_accounts]
+    locked_at = await posting.open_and_lock(
+        tx, [*(b.account("pending") for b in books_of), *shared]
+    )
     facts, seen_at = await posting.read_facts(
         tx,
         accounts=sorted({b.account(k).id for b in books_of for k in domain.CLIENT_KINDS}),

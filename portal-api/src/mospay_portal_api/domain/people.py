@@ -18,13 +18,17 @@ CHANGES = frozenset(
         "providers:write",
         "risk:write",
         "functions:write",
+        "ledger:write",
+        "payouts:create",
+        "payouts:decide",
     }
 )
-# Client users have no permission in the directory yet, whatever their role.
+# Client users have no permission in the directory yet, whatever their role; an owner may ask for a
+# payout of what is theirs.
 PERMISSIONS = {
     ("admin", "owner"): READS | CHANGES,
     ("admin", "viewer"): READS,
-    ("client", "owner"): frozenset[str](),
+    ("client", "owner"): frozenset({"payouts:create"}),
     ("client", "viewer"): frozenset[str](),
 }
 ROLES = {

@@ -43,6 +43,7 @@ from mospay_shared.contracts.payments import (
     SealedSecrets,
 )
 from mospay_shared.contracts.registry import MESSAGES, MessageType
+from mospay_shared.contracts.settlements import PayoutStatus, PayoutV1, SettlementV1
 
 __all__ = [
     "FINAL_REFUND_STATUSES",
@@ -69,6 +70,8 @@ __all__ = [
     "PaymentCallbackV1",
     "PaymentEventV1",
     "PaymentStatus",
+    "PayoutStatus",
+    "PayoutV1",
     "PostingV1",
     "ProcessPaymentV1",
     "ProviderHealthV1",
@@ -83,6 +86,7 @@ __all__ = [
     "SealedSecrets",
     "SecurityEventV1",
     "ServiceV1",
+    "SettlementV1",
     "SnapshotPartV1",
     "SnapshotRequestedV1",
     "WebhookEventV1",

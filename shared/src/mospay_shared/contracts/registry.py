@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mospay_shared.contracts import directory, others, payments
+from mospay_shared.contracts import directory, others, payments, settlements
 from mospay_shared.contracts.envelope import Contract
 
 
@@ -45,6 +45,12 @@ _ALL = [
     ),
     MessageType("provider.health_changed.v1", payments.ProviderHealthV1, "payment-router"),
     MessageType("ledger.entry_posted.v1", others.LedgerEntryPostedV1, "ledger"),
+    MessageType("settlement.processed.v1", settlements.SettlementV1, "ledger"),
+    MessageType("settlement.reserve_released.v1", settlements.SettlementV1, "ledger"),
+    *(
+        MessageType(f"payout.{status}.v1", settlements.PayoutV1, "ledger")
+        for status in settlements.PayoutStatus
+    ),
     MessageType("webhook.delivered.v1", others.WebhookEventV1, "notifier"),
     MessageType("webhook.failed.v1", others.WebhookEventV1, "notifier"),
     MessageType("api.called.v1", others.ApiCalledV1, "gateway"),

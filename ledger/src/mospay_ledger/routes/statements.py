@@ -1,0 +1,180 @@
+"""A client's statement of account as CSV and PDF."""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import Response
+from mospay_shared.chassis.problems import Problem
+from mospay_shared.chassis.service import Service
+from mospay_shared.chassis.service_tokens import Caller
+
+from mospay_ledger.domain import ClientBooks
+from mospay_ledger.domain.settling import MIDNIGHT, day_end
+from mospay_ledger.routes import files
+from mospay_ledger.routes.common import PRINTABLE, Mode, fault, refusals, seen_by, tenant_of
+from mospay_ledger.settings import LedgerSettings
+from mospay_ledger.storage import settlements
+from mospay_ledger.usecases import settling, statements
+
+DAYS_LIMIT = 366
+FIRST, LAST = dt.date(2000, 1, 1), dt.date(2100, 12, 31)
+AMOUNTS = (*statements.COLUMNS, "balance_minor")
+COLUMNS = (
+    "posted_at", "kind", "reference", "entry_id", "pending", "available", "held", "debt",
+    "balance", "currency",
+)  # fmt: skip
+ClientId = Annotated[str, Query(max_length=80, pattern=PRINTABLE)]
+Currency = Annotated[str, Query(pattern="^[A-Z]{3}$")]
+From = Annotated[dt.date, Query(alias="from", description="first local day")]
+To = Annotated[dt.date, Query(alias="to", description="last local day")]
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Whose statement over which of the client's days, and what it says."""
+
+    client_id: str
+    name: str
+    mode: str
+    currency: str
+    first: dt.date
+    last: dt.date
+    zone_name: str
+    zone: ZoneInfo
+    found: statements.Statement
+
+    @property
+    def file_name(self) -> str:
+        """The file's name, without its ending."""
+        return f"statement-{self.first}-{self.last}-{self.currency}"
+
+
+def _check(first: dt.date, last: dt.date) -> None:
+    for field, day in (("from", first), ("to", last)):
+        if not FIRST <= day <= LAST:
+            raise fault(field, f"must be between {FIRST} and {LAST}")
+    if last < first:
+        raise fault("to", "must not be before from")
+    if (last - first).days >= DAYS_LIMIT:
+        raise fault("to", f"a statement covers at most {DAYS_LIMIT} days")
+
+
+def reference(line: Any) -> str:
+    """Return what a line is about: a refund, a payment, or the settlement or payout by its id."""
+    return str(line["refund_id"] or line["payment_id"] or line["effect_key"].partition(":")[0])
+
+
+def running(found: statements.Statement) -> Iterator[tuple[Any, int]]:
+    """Yield each line with the balance after it."""
+    balance = found.opening["balance_minor"]
+    for line in found.lines:
+        balance += line["change_minor"]
+        yield line, balance
+
+
+def add(routes: APIRouter, service: Service, settings: LedgerSettings) -> None:
+    """Add the routes of statements."""
+    reader = service.verifier.needs("ledger:read")
+
+    async def read(
+        caller: Caller, client_id: str, mode: str, currency: str, first: dt.date, last: dt.date,
+        limit: int,
+    ) -> Period:  # fmt: skip
+        _check(first, last)
+        own, own_mode = tenant_of(caller)
+        if own not in ("", client_id) or own_mode not in ("", mode):
+            raise Problem(404, "client_missing", "There is no such client")
+        async with refusals(), seen_by(service, caller) as tx:
+            client = await settlements.client(tx, client_id)
+            zone_name, zone = settling.zone_of(client)
+            since = day_end(first - dt.timedelta(days=1), zone, MIDNIGHT)
+            until = day_end(last, zone, MIDNIGHT)
+            books = ClientBooks(client_id, currency, mode)
+            found = await statements.account_statement(tx, books, since, until, limit)
+        name = (client and client["name"]) or client_id
+        return Period(client_id, name, mode, currency, first, last, zone_name, zone, found)
+
+    @routes.get("/statements.csv", response_class=Response)
+    async def statement_csv(
+        client_id: ClientId,
+        mode: Mode,
+        currency: Currency,
+        first: From,
+        last: To,
+        caller: Caller = Depends(reader),
+    ) -> Response:
+        """A client's account between two of its days: opening balance, entries, closing balance."""
+        period = await read(
+            caller, client_id, mode, currency, first, last, settings.statement_lines
+        )
+        return files.csv_file(period.file_name, csv_lines(period))
+
+    @routes.get("/statements.pdf", response_class=Response)
+    async def statement_pdf(
+        client_id: ClientId,
+        mode: Mode,
+        currency: Currency,
+        first: From,
+        last: To,
+        caller: Caller = Depends(reader),
+    ) -> Response:
+        """The same as a paper."""
+        period = await read(caller, client_id, mode, currency, first, last, settings.paper_lines)
+        return await files.pdf_file(period.file_name, "statement", paper_of(period, settings))
+
+
+async def csv_lines(period: Period) -> AsyncIterator[bytes]:
+    """Yield the CSV of a statement, a thousand lines at a time."""
+    currency, found = period.currency, period.found
+
+    def balances(kind: str, of: dict[str, int]) -> list[Any]:
+        return ["", kind, "", "", *(files.amount(of[n], currency) for n in AMOUNTS), currency]
+
+    yield files.rows_of([COLUMNS, balances("opening_balance", found.opening)])
+    batch: list[list[Any]] = []
+    for line, balance in running(found):
+        batch.append(
+            [
+                line["posted_at"].isoformat(), line["kind"], reference(line), line["entry_id"],
+                *(files.amount(line[name], currency) for name in statements.COLUMNS),
+                files.amount(balance, currency), currency,
+            ]
+        )  # fmt: skip
+        if len(batch) == 1000:
+            yield files.rows_of(batch)
+            batch = []
+    yield files.rows_of([*batch, balances("closing_balance", found.closing)])
+
+
+def paper_of(period: Period, settings: LedgerSettings) -> dict[str, Any]:
+    """Return what the paper of a statement shows, every amount a text."""
+    currency, found = period.currency, period.found
+
+    def balances(of: dict[str, int]) -> list[str]:
+        return [files.amount(of[name], currency) for name in AMOUNTS]
+
+    return {
+        "issuer": files.issuer_of(settings),
+        "client": {"name": period.name, "id": period.client_id},
+        "from": period.first.isoformat(),
+        "to": period.last.isoformat(),
+        "mode": period.mode,
+        "currency": currency,
+        "time_zone": period.zone_name,
+        "opening": balances(found.opening),
+        "closing": balances(found.closing),
+        "lines": [
+            [
+                f"{line['posted_at'].astimezone(period.zone):%Y-%m-%d %H:%M}",
+                files.KIND_WORDS.get(line["kind"], line["kind"]),
+                reference(line),
+                *(files.amount(line[name], currency) for name in statements.COLUMNS),
+                files.amount(balance, currency),
+            ]
+            for line, balance in running(found)
+        ],
+    }

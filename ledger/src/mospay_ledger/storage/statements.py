@@ -1,0 +1,45 @@
+"""A client's statement of account: what each entry did to its balances between two instants."""
+
+import datetime as dt
+
+import asyncpg
+from mospay_shared.chassis.database import Tx
+
+_OPENING = """
+select a.kind, coalesce(p.balance_minor, 0) as balance_minor from accounts a
+left join lateral (
+    select balance_minor from postings where account_id = a.id and posted_at < $2
+    order by posted_at desc, account_version desc limit 1) p on true
+where a.id = any($1::text[])"""
+_LINES = """
+select p.entry_id, p.posted_at, e.kind, e.payment_id, e.refund_id, e.effect_key, e.amount_minor,
+    coalesce(-sum(p.amount_minor) filter (where p.account_id = $4), 0)::bigint as pending_minor,
+    coalesce(-sum(p.amount_minor) filter (where p.account_id = $5), 0)::bigint as available_minor,
+    coalesce(-sum(p.amount_minor) filter (where p.account_id <> $4 and p.account_id <> $5
+        and p.account_id <> $6), 0)::bigint as held_minor,
+    coalesce(-sum(p.amount_minor) filter (where p.account_id = $6), 0)::bigint as debt_minor,
+    -sum(p.amount_minor)::bigint as change_minor
+from postings p join journal_entries e on e.id = p.entry_id
+where p.account_id = any($1::text[]) and p.posted_at >= $2 and p.posted_at < $3
+group by p.entry_id, p.posted_at, e.kind, e.payment_id, e.refund_id, e.effect_key, e.amount_minor
+order by p.posted_at, p.entry_id limit $7"""
+
+
+async def opening(tx: Tx, accounts: list[str], at: dt.datetime) -> dict[str, int]:
+    """Return what accounts held before an instant, by kind; credits are negative."""
+    return {row["kind"]: row["balance_minor"] for row in await tx.fetch(_OPENING, accounts, at)}
+
+
+async def lines(
+    tx: Tx,
+    accounts: dict[str, str],
+    since: dt.datetime,
+    until: dt.datetime,
+    limit: int,
+) -> list[asyncpg.Record]:
+    """Return the entries on accounts (ids by kind) of [since, until), oldest first.
+
+    What they changed, seen by the client: more is positive.
+    """
+    named = (accounts["pending"], accounts["available"], accounts["receivable"])
+    return await tx.fetch(_LINES, list(accounts.values()), since, until, *named, limit)
