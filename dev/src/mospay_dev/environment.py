@@ -45,7 +45,8 @@ def service_environment(service: str, backing: Backing) -> dict[str, str]:
         "HTTP_PORT": str(backing.ports[service]),
         "TRUSTED_KEYS": (
             f"portal-api={public_key(keys['portal_signing'])},"
-            f"gateway={public_key(keys['gateway_signing'])}"
+            f"gateway={public_key(keys['gateway_signing'])},"
+            f"ledger={public_key(keys['ledger_signing'])}"
         ),
         "ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8",  # the demo's provider and receiver live here
     }
@@ -75,6 +76,12 @@ def _own_variables(spec: ServiceSpec, backing: Backing) -> dict[str, str]:
                 "ALLOWED_HOSTS": simulator,
                 "CALLBACK_URL": backing.url("gateway"),
                 "CALLBACK_SECRET_SIMULATOR": keys["callback"],
+            }
+        case "ledger":
+            return {
+                "SIGNING_KEY": keys["ledger_signing"],
+                "SECRETS_KEY": f"k1:{keys['intent_secrets']}",
+                "GATEWAY_URL": backing.url("gateway"),
             }
         case "notifier":
             return {"SECRETS_KEY": f"k1:{keys['endpoint_secrets']}"}

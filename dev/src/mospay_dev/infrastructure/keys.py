@@ -11,9 +11,11 @@ _PASSWORDS = ("postgres", "rabbitmq", "redis", "owner", "app", "worker", "functi
 _KEYS = (
     "portal_signing",
     "gateway_signing",
+    "ledger_signing",
     "payment_secrets",
     "credential_pepper",
     "endpoint_secrets",
+    "intent_secrets",
     "callback",
     "risk",
 )
