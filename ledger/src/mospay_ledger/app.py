@@ -10,7 +10,7 @@ from mospay_shared.chassis.main import migrations_beside, placeholder_environmen
 from mospay_shared.chassis.service import Service
 
 from mospay_ledger import handlers, routes, workers
-from mospay_ledger.settings import LedgerSettings
+from mospay_ledger.settings import LedgerSettings, document_values
 from mospay_ledger.usecases import chain
 
 
@@ -38,7 +38,7 @@ def create_app(settings: LedgerSettings) -> FastAPI:
 def build() -> Service:
     """Build from the environment; documents need none."""
     if sys.argv[1:2] in (["openapi"], ["asyncapi"]):
-        os.environ.update(placeholder_environment(LedgerSettings, {}))
+        os.environ.update(placeholder_environment(LedgerSettings, document_values()))
     return create_service(LedgerSettings())
 
 

@@ -1,7 +1,9 @@
 """Settings of the ledger: every variable starts with LEDGER_."""
 
+import base64
+
 from mospay_shared.chassis.settings import ServiceSettings
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 
@@ -20,3 +22,28 @@ class LedgerSettings(ServiceSettings):
     simulate_amounts: int = Field(
         50_000, ge=1, le=500_000
     )  # distinct amounts: under 0.2 s to price
+
+    # Paying invoices. Keys have no default.
+    signing_key: SecretStr  # base64 ed25519 seed: our own service tokens, for the gateway
+    secrets_key: SecretStr  # kid:base64 32 bytes: seals a payer's phone until the gateway has it
+    gateway_url: str  # accepts the payments of invoices
+    gateway_timeout_seconds: float = Field(4, gt=0, le=30)  # then a sweeper sends the key again
+    # How long a payment may be sent for the first time: a payer who sees nothing pays otherwise.
+    intent_seconds: int = Field(120, ge=5, le=3600)
+    # After that, how long an acceptance may still take (statement, lock, clocks apart): only then
+    # does "no such key" prove absence.
+    absence_seconds: int = Field(60, ge=0, le=3600)
+    intent_lease_seconds: int = Field(15, ge=1, le=300)  # above gateway_timeout_seconds
+    intent_poll_seconds: float = Field(1, gt=0, le=60)  # how often what is due is looked for
+    intent_check_seconds: int = Field(300, ge=1, le=86_400)  # a posted one without news: ask
+    intent_limit: int = Field(50, ge=1, le=500)  # intents a turn
+    link_days: int = Field(60, ge=1, le=3650)  # a link's life where nobody says otherwise
+    # The client under which the operator itself takes payments; empty: its own invoices (fees) are
+    # not paid online but netted.
+    operator_client_id: str = ""
+
+
+def document_values() -> dict[str, str]:
+    """Return stand-ins with which the documents can be made without an environment."""
+    key = base64.b64encode(bytes(32)).decode()
+    return {"signing_key": key, "secrets_key": f"none:{key}", "gateway_url": "http://127.0.0.1:1"}
