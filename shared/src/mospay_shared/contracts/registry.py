@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mospay_shared.contracts import directory, others, payments
+from mospay_shared.contracts import directory, invoices, others, payments
 from mospay_shared.contracts.envelope import Contract
 
 
@@ -45,6 +45,14 @@ _ALL = [
     ),
     MessageType("provider.health_changed.v1", payments.ProviderHealthV1, "payment-router"),
     MessageType("ledger.entry_posted.v1", others.LedgerEntryPostedV1, "ledger"),
+    *(
+        MessageType(f"invoice.{news}.v1", invoices.InvoiceEventV1, "ledger")
+        for news in invoices.INVOICE_NEWS
+    ),
+    *(
+        MessageType(f"customer.{news}.v1", invoices.CustomerEventV1, "ledger")
+        for news in invoices.CUSTOMER_NEWS
+    ),
     MessageType("webhook.delivered.v1", others.WebhookEventV1, "notifier"),
     MessageType("webhook.failed.v1", others.WebhookEventV1, "notifier"),
     MessageType("api.called.v1", others.ApiCalledV1, "gateway"),
