@@ -11,7 +11,7 @@ import httpx
 import structlog
 from mospay_shared.chassis.http_out import Network, open_client
 from mospay_shared.chassis.service_tokens import TokenSigner
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from mospay_ledger.domain.paying import (
     Absent,
@@ -35,6 +35,9 @@ class _Payment(BaseModel):
     model_config = ConfigDict(extra="ignore")
     id: str
     status: str
+    version: int
+    amount_minor: int
+    updated_at: AwareDatetime
     reason_code: str | None = None
     reason_message: str | None = None
 
@@ -105,7 +108,15 @@ def _read(method: str, answer: httpx.Response) -> Answer:
     """Say what an answer proves. Only 403 and 422 of a POST prove that nothing was accepted."""
     if answer.status_code in (200, 202):
         found = _Payment.model_validate_json(answer.content)
-        return Accepted(found.id, found.status, found.reason_code, found.reason_message)
+        return Accepted(
+            found.id,
+            found.status,
+            found.version,
+            found.amount_minor,
+            found.updated_at,
+            found.reason_code,
+            found.reason_message,
+        )
     if method == "GET" and answer.status_code == 404:
         return Absent()
     told = answer.json() if answer.content else {}
@@ -115,6 +126,8 @@ def _read(method: str, answer: httpx.Response) -> Answer:
             Fault(*(str(one.get(key, ""))[:300] for key in ("field", "code", "message")))
             for one in told.get("errors") or ()
         )
+        if any(fault.code == "too_late" for fault in faults):
+            return Unclear("too_late")  # an earlier sending may still be on its way in
         return Refused(code, str(told.get("title") or _WORDS)[:300], faults)
     if code in _REUSED:  # not by us: an intent's body never changes
         log.error("intent_key_taken", code=code)

@@ -8,7 +8,6 @@ reference: whoever sends it, however often, there is one payment.
     failed | released ──late success──▶ succeeded (what the invoice no longer needs is credit)
 
 PayingError (a LedgerError)
-├── InvoiceMissing   no such invoice for this caller
 ├── NotPayable       nothing of it is open: a draft, paid, void
 ├── UnderWay         an intent holds it; `intent_id` names it
 ├── WrongAmount      more than is open, or a part where parts are not taken
@@ -41,12 +40,6 @@ class PayingError(LedgerError):
     """Base of what refuses a payment of an invoice."""
 
     code = "not_payable"
-
-
-class InvoiceMissing(PayingError):
-    """No such invoice for this caller."""
-
-    code = "invoice_missing"
 
 
 class NotPayable(PayingError):
@@ -159,12 +152,26 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The gateway has the payment; its status as far as it is known."""
+    """The gateway has the payment: as it is now, at `version`, since `at`."""
 
     payment_id: str
     status: str
+    version: int
+    amount_minor: int
+    at: dt.datetime
     reason_code: str | None = None
     reason_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What an event, or the gateway when asked, says of the payment of an intent."""
+
+    intent_id: str
+    merchant_id: str
+    mode: str
+    currency: str
+    payment: Accepted
 
 
 @dataclass(frozen=True, slots=True)

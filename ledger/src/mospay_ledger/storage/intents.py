@@ -40,7 +40,6 @@ from (select id from payment_intents where next_at <= now() and state in ('open'
 where i.id = due.id
 returning {", ".join(f"i.{name}" for name in _NAMES)}, i.phone_sealed"""
 _ONE = f"select {_COLUMNS} from payment_intents where id = $1"
-_HOLD = f"select {_COLUMNS} from payment_intents where id = $1 for update"
 # Invoices first and in order, as `start` locks them: two batches never wait for each other.
 _HOLD_INVOICES = """
 select id from invoices where id in (
