@@ -6,7 +6,9 @@ from mospay_shared.chassis.workers import Worker
 from prometheus_client import Counter, Gauge
 
 from mospay_ledger.settings import LedgerSettings
+from mospay_ledger.storage import intents
 from mospay_ledger.usecases import chain, posting
+from mospay_ledger.usecases.paying import Till
 
 log = structlog.get_logger()
 UNBALANCED = Gauge(
@@ -39,4 +41,28 @@ def workers(database: Database, settings: LedgerSettings) -> list[Worker]:
     return [
         Worker("ledger.balance_check", check, idle_seconds=60),
         Worker("ledger.seal", seal, idle_seconds=settings.block_seconds),
+    ]
+
+
+INTENTS = Gauge(
+    "mospay_ledger_intents", "Payments of invoices under way", ["state", "payment_status"]
+)
+OLDEST_INTENT = Gauge("mospay_ledger_oldest_intent_seconds", "How long an invoice is locked by now")
+
+
+def paying_workers(database: Database, settings: LedgerSettings, till: Till) -> list[Worker]:
+    """Return the workers that go on with payments of invoices and say how long they take."""
+
+    async def gauge() -> int:
+        async with database.transaction() as tx:
+            rows = await intents.under_way(tx)
+        INTENTS.clear()
+        for row in rows:
+            INTENTS.labels(row["state"], row["payment_status"]).set(row["intents"])
+        OLDEST_INTENT.set(max((row["oldest_seconds"] for row in rows), default=0))
+        return 0
+
+    return [
+        Worker("ledger.intents", till.sweep, idle_seconds=settings.intent_poll_seconds),
+        Worker("ledger.intent_gauges", gauge, idle_seconds=10),
     ]

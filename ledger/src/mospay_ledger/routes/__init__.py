@@ -3,18 +3,21 @@
 from fastapi import APIRouter
 from mospay_shared.chassis.service import Service
 
-from mospay_ledger.routes import accounts, entries, fees, trust
+from mospay_ledger.routes import accounts, entries, fees, guest, paying, trust
 from mospay_ledger.routes.entries import posting_hops
 from mospay_ledger.settings import LedgerSettings
+from mospay_ledger.usecases.paying import Till
 
 __all__ = ["posting_hops", "router"]
 
 
-def router(service: Service, settings: LedgerSettings) -> APIRouter:
+def router(service: Service, settings: LedgerSettings, till: Till) -> APIRouter:
     """Return the ledger's routes."""
     routes = APIRouter(prefix="/internal/v1", tags=["internal"])
     accounts.add(routes, service, settings)
     entries.add(routes, service)
     fees.add(routes, service, settings)
     trust.add(routes, service, settings)
+    paying.add(routes, service, settings, till)
+    guest.add(routes, service, till)
     return routes
