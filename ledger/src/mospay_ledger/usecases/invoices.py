@@ -295,15 +295,18 @@ async def apply_payment(
             reference=payment_id,
             at=at,
         )
-    if row["status"] == "void":
-        return row  # it stays void; the money is the customer's credit
-    was = row["status"]
+    if applied == 0:
+        return row  # void or paid it stays: all of the money is the customer's credit
     row = await _settle(tx, row, row["paid_minor"] + applied, row["credited_minor"], at)
-    if applied or was != row["status"]:
-        more = {"payment_id": payment_id, "amount_minor": amount_minor}
-        news = "paid" if row["status"] == "paid" else "part_paid"
-        told_news = told(row, news, at, excess_minor=amount_minor - applied, **more)
-        await _tell(tx, relay, [told_news])
+    news = told(
+        row,
+        "paid" if row["status"] == "paid" else "part_paid",
+        at,
+        payment_id=payment_id,
+        amount_minor=amount_minor,
+        excess_minor=amount_minor - applied,
+    )
+    await _tell(tx, relay, [news])
     return row
 
 
