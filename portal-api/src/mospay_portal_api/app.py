@@ -15,6 +15,7 @@ from mospay_portal_api.routes import (
     credentials,
     directory,
     functions,
+    guests,
     ip_rules,
     operations,
     reads,
@@ -81,6 +82,7 @@ def create_service(settings: PortalSettings) -> Service:
         reads.router(context),
         reads.figures_router(context),
         stream.router(context),
+        guests.router(context),
         web.router(settings.web_dir),  # last: it answers every other path
     ):
         service.app.include_router(routes)

@@ -134,6 +134,27 @@ class House:
             raise NotFound("There is no such thing")
         return done
 
+    async def paper(
+        self, service: str, path: str, scope: str, asker: Asker, *, timeout_seconds: float
+    ) -> bytes | None:
+        """GET a PDF as it is, or None when the service has none (404); raises Unavailable."""
+        token = self._signer.token(
+            service, scope, actor=asker.actor, client_id=asker.client_id, mode=asker.mode
+        )
+        try:
+            answer = await self._clients[service].get(
+                path, headers={"Authorization": f"Bearer {token}"}, timeout=timeout_seconds
+            )
+        except (httpx.HTTPError, OSError) as error:
+            log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
+            raise Unavailable(service, "it does not answer right now") from error
+        if answer.status_code == 404:
+            return None
+        if answer.status_code != 200 or answer.headers.get("content-type") != "application/pdf":
+            log.warning("house_call_failed", to=service, path=path, status=answer.status_code)
+            raise Unavailable(service, f"it answered {answer.status_code}")
+        return answer.content
+
     async def _call(
         self,
         method: str,
