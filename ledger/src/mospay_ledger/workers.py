@@ -2,11 +2,12 @@
 
 import structlog
 from mospay_shared.chassis.database import Database
+from mospay_shared.chassis.outbox import Relay
 from mospay_shared.chassis.workers import Worker
 from prometheus_client import Counter, Gauge
 
 from mospay_ledger.settings import LedgerSettings
-from mospay_ledger.usecases import chain, posting
+from mospay_ledger.usecases import chain, fee_invoices, invoices, posting
 
 log = structlog.get_logger()
 UNBALANCED = Gauge(
@@ -39,4 +40,29 @@ def workers(database: Database, settings: LedgerSettings) -> list[Worker]:
     return [
         Worker("ledger.balance_check", check, idle_seconds=60),
         Worker("ledger.seal", seal, idle_seconds=settings.block_seconds),
+    ]
+
+
+def invoice_workers(database: Database, relay: Relay, settings: LedgerSettings) -> list[Worker]:
+    """Return the workers of invoicing: what became overdue, whose month is over."""
+
+    async def overdue() -> int:
+        async with database.transaction() as tx:
+            return await invoices.mark_overdue(tx, relay, limit=settings.invoice_batch)
+
+    async def fees() -> int:
+        closed = 0
+        for mode in ("live", "test"):
+            closed += await fee_invoices.close_months(
+                database,
+                relay,
+                mode,
+                limit=settings.invoice_batch,
+                months_back=settings.fee_months,
+            )
+        return closed
+
+    return [
+        Worker("ledger.overdue", overdue, idle_seconds=settings.overdue_seconds),
+        Worker("ledger.fee_invoices", fees, idle_seconds=settings.fee_seconds),
     ]

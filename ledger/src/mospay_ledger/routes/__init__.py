@@ -3,7 +3,15 @@
 from fastapi import APIRouter
 from mospay_shared.chassis.service import Service
 
-from mospay_ledger.routes import accounts, entries, fees, trust
+from mospay_ledger.routes import (
+    accounts,
+    customers,
+    entries,
+    fees,
+    invoice_papers,
+    invoices,
+    trust,
+)
 from mospay_ledger.routes.entries import posting_hops
 from mospay_ledger.settings import LedgerSettings
 
@@ -17,4 +25,7 @@ def router(service: Service, settings: LedgerSettings) -> APIRouter:
     entries.add(routes, service)
     fees.add(routes, service, settings)
     trust.add(routes, service, settings)
+    invoice_papers.add(routes, service)  # their paths are narrower than the invoices' own
+    customers.add(routes, service, settings)
+    invoices.add(routes, service, settings)
     return routes

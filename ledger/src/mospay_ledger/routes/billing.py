@@ -23,6 +23,7 @@ from mospay_ledger.domain.invoices import (
     StepRefused,
 )
 from mospay_ledger.routes.common import NO_CONTROLS, PRINTABLE
+from mospay_ledger.storage import invoices as storage
 from mospay_ledger.storage.customers import View
 
 READ, WRITE = "invoices:read", "invoices:write"
@@ -140,3 +141,13 @@ def csv_headers(name: str) -> dict[str, str]:
         "Content-Disposition": f'attachment; filename="{name}.csv"',
         "Cache-Control": "no-store",
     }
+
+
+async def must_see(service: Service, caller: Caller, invoice_id: str) -> None:
+    """Raise Problem 404 where row-level security does not show the caller an invoice.
+
+    What changes it runs as the worker role, bounded by its own statement: this is the second wall.
+    """
+    async with seen_by(service, caller) as tx:
+        if await storage.find(tx, invoice_id) is None:
+            raise missing("invoice")
