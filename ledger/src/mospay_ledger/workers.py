@@ -2,12 +2,13 @@
 
 import structlog
 from mospay_shared.chassis.database import Database
+from mospay_shared.chassis.outbox import Relay
 from mospay_shared.chassis.workers import Worker
 from prometheus_client import Counter, Gauge
 
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import intents
-from mospay_ledger.usecases import chain, posting
+from mospay_ledger.usecases import chain, fee_invoices, invoices, posting
 from mospay_ledger.usecases.paying import Till
 
 log = structlog.get_logger()
@@ -65,4 +66,29 @@ def paying_workers(database: Database, settings: LedgerSettings, till: Till) -> 
     return [
         Worker("ledger.intents", till.sweep, idle_seconds=settings.intent_poll_seconds),
         Worker("ledger.intent_gauges", gauge, idle_seconds=10),
+    ]
+
+
+def invoice_workers(database: Database, relay: Relay, settings: LedgerSettings) -> list[Worker]:
+    """Return the workers of invoicing: what became overdue, whose month is over."""
+
+    async def overdue() -> int:
+        async with database.transaction() as tx:
+            return await invoices.mark_overdue(tx, relay, limit=settings.invoice_batch)
+
+    async def fees() -> int:
+        closed = 0
+        for mode in ("live", "test"):
+            closed += await fee_invoices.close_months(
+                database,
+                relay,
+                mode,
+                limit=settings.invoice_batch,
+                months_back=settings.fee_months,
+            )
+        return closed
+
+    return [
+        Worker("ledger.overdue", overdue, idle_seconds=settings.overdue_seconds),
+        Worker("ledger.fee_invoices", fees, idle_seconds=settings.fee_seconds),
     ]

@@ -54,7 +54,7 @@ async def with_method(shop: Shop) -> None:
     answer = await shop.http.put(
         f"/internal/v1/issuers/{shop.issuer_id}/payment-methods",
         json={"methods": [method]},
-        headers=shop.headers("ledger:write"),
+        headers=shop.headers("invoices:write"),
     )
     assert answer.status_code == 200, answer.text
 
@@ -151,7 +151,7 @@ async def test_links_are_a_clients_own_and_not_to_drafts(shop: Shop) -> None:
     path = "/internal/v1/invoices/{}/links"
     assert (await shop.http.post(path.format(draft), json={}, headers=share)).status_code == 409
     made = await link(shop, issued)
-    listed = await shop.http.get(path.format(issued), headers=shop.headers("ledger:read"))
+    listed = await shop.http.get(path.format(issued), headers=shop.headers("invoices:read"))
     assert [row["id"] for row in listed.json()["items"]] == [made["id"]]
     assert "token" not in listed.json()["items"][0]
     shop.client_id = new_id("cli")

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 from mospay_ledger.clients import GatewayClient
-from mospay_ledger.domain.paying import Wish
+from mospay_ledger.domain.paying import Tenant, Wish
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.usecases.paying import Till
 from mospay_shared.chassis.sealed import Sealer
@@ -74,7 +74,7 @@ async def test_locked_and_crashed_before_the_post_the_same_key_is_posted_once(sh
     """Rule 25, crash row "invoice locked, crash before the POST"."""
     invoice = await shop.invoice()
     intent = await till_of(shop).start(
-        invoice, Wish(PHONE, service="collection"), by=None
+        invoice, Wish(PHONE, service="collection"), Tenant(), by=None
     )  # and here its process ends
     assert intent.state == "open" and not shop.gateway.bodies
     assert (await shop.row(invoice))["locked_by"] == intent.id
@@ -114,7 +114,7 @@ async def test_absence_is_proven_before_an_invoice_is_released(
     async with open_shop(ledger_env, monkeypatch, portal, **quick) as shop:
         invoice = await shop.invoice()
         till = till_of(shop, intent_seconds=0)  # over before it is sent
-        intent = await till.start(invoice, Wish(PHONE, service="collection"), by=None)
+        intent = await till.start(invoice, Wish(PHONE, service="collection"), Tenant(), by=None)
         released = await shop.ended(intent.id, "released")
         assert released.reason_code == "not_accepted" and not shop.gateway.bodies
         assert (await shop.row(invoice))["locked_by"] is None
@@ -124,7 +124,7 @@ async def test_time_alone_releases_nothing(shop: Shop) -> None:
     """The grace after the last sending has not passed: a slow acceptance may still be coming."""
     invoice = await shop.invoice()
     till = till_of(shop, intent_seconds=0, absence_seconds=3600, intent_lease_seconds=0)
-    intent = await till.start(invoice, Wish(PHONE, service="collection"), by=None)
+    intent = await till.start(invoice, Wish(PHONE, service="collection"), Tenant(), by=None)
     for _ in range(2):
         await till.sweep()
     assert (await shop.intent(intent.id)).state == "open"
@@ -242,14 +242,14 @@ async def test_another_client_finds_neither_invoice_nor_intent(shop: Shop) -> No
     intent = (await shop.pay(invoice)).json()["id"]
     mine, shop.client_id = shop.client_id, new_id("cli")
     assert (await shop.pay(invoice)).status_code == 404
-    reads = shop.headers("ledger:read")
+    reads = shop.headers("invoices:read")
     assert (await shop.http.get(f"/internal/v1/intents/{intent}", headers=reads)).status_code == 404
     listed = await shop.http.get(f"/internal/v1/invoices/{invoice}/intents", headers=reads)
     assert listed.json()["items"] == []
     shop.client_id = mine
-    reads = shop.headers("ledger:read")
+    reads = shop.headers("invoices:read")
     assert (await shop.http.get(f"/internal/v1/intents/{intent}", headers=reads)).status_code == 200
-    live = shop.headers("ledger:read", mode="live")
+    live = shop.headers("invoices:read", mode="live")
     assert (await shop.http.get(f"/internal/v1/intents/{intent}", headers=live)).status_code == 404
 
 
@@ -278,11 +278,11 @@ async def test_methods_are_kept_in_order_and_the_first_is_the_default(shop: Shop
     url = f"/internal/v1/issuers/{shop.issuer_id}/payment-methods"
     momo = {"currency": "RWF", "service": "momo", "route": "payment", "label": "Mobile money"}
     card = {"currency": "RWF", "service": "card", "route": "payment", "label": "Card"}
-    writes = shop.headers("ledger:write")
+    writes = shop.headers("invoices:write")
     for wanted in ([card, momo], [momo, card]):
         put = await shop.http.put(url, json={"methods": wanted}, headers=writes)
         assert put.status_code == 200, put.text
-    listed = await shop.http.get(url, headers=shop.headers("ledger:read"))
+    listed = await shop.http.get(url, headers=shop.headers("invoices:read"))
     assert [m["service"] for m in listed.json()["methods"]] == ["momo", "card"]
     twice = await shop.http.put(url, json={"methods": [momo, momo]}, headers=writes)
     assert twice.status_code == 422 and twice.json()["errors"][0]["field"] == "methods"

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from mospay_shared.contracts import PaymentStatus, RefundStatus
+from mospay_shared.contracts.invoices import CUSTOMER_NEWS, INVOICE_NEWS
 
 URL_LIMIT = 2000  # characters
 RETRY_AFTER_LIMIT_SECONDS = 24 * 3600.0  # a receiver can't push us out further
@@ -23,6 +24,8 @@ EVENTS = frozenset(
         "payment.accepted",
         *(f"payment.{status}" for status in PaymentStatus),
         *(f"refund.{status}" for status in RefundStatus),
+        *(f"invoice.{news}" for news in INVOICE_NEWS),
+        *(f"customer.{news}" for news in CUSTOMER_NEWS),
     }
 )
 # What is told unless an endpoint asks for more: news a merchant acts on.
@@ -32,6 +35,7 @@ DEFAULT_EVENTS = frozenset(
         "payment.conflicted", "payment.unknown", "payment.held",
         "payment.requires_customer_action",
         "refund.succeeded", "refund.failed", "refund.unknown",
+        "invoice.part_paid", "invoice.paid", "invoice.overdue",
     }
 )  # fmt: skip
 

@@ -5,13 +5,23 @@ from collections.abc import Callable, Sequence
 from mospay_shared.chassis.broker import QueueSpec
 from mospay_shared.chassis.database import Tx
 from mospay_shared.chassis.inbox import Handler, Subscription
-from mospay_shared.contracts import MESSAGES, Event, PaymentEventV1, RefundEventV1
+from mospay_shared.contracts import (
+    MESSAGES,
+    CustomerEventV1,
+    Event,
+    InvoiceEventV1,
+    PaymentEventV1,
+    RefundEventV1,
+)
 
 from mospay_notifier import usecases
 
 # By body, as `payment.risk_assessed` tells merchants nothing.
 PAYMENT_EVENTS = tuple(sorted(n for n, m in MESSAGES.items() if m.model is PaymentEventV1))
 REFUND_EVENTS = tuple(sorted(n for n, m in MESSAGES.items() if m.model is RefundEventV1))
+INVOICE_EVENTS = tuple(
+    sorted(n for n, m in MESSAGES.items() if m.model in (InvoiceEventV1, CustomerEventV1))
+)
 
 
 def subscriptions(
@@ -27,6 +37,10 @@ def subscriptions(
         if await usecases.make_deliveries(tx, events):
             tx.after_commit(wake)
 
+    async def on_invoice(tx: Tx, events: Sequence[Event[InvoiceEventV1 | CustomerEventV1]]) -> None:
+        if await usecases.make_deliveries(tx, events):
+            tx.after_commit(wake)
+
     def subscription(name: str, types: tuple[str, ...], handler: Handler) -> Subscription:
         return Subscription(
             QueueSpec(name, events=types),
@@ -39,4 +53,5 @@ def subscriptions(
     return [
         subscription("notifier.payments", PAYMENT_EVENTS, on_payment),
         subscription("notifier.refunds", REFUND_EVENTS, on_refund),
+        subscription("notifier.invoices", INVOICE_EVENTS, on_invoice),
     ]

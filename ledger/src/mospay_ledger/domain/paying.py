@@ -106,6 +106,15 @@ class Method:
 
 
 @dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose invoices somebody may pay; '' is any, so all empty is the operator (or a link)."""
+
+    client_id: str = ""
+    mode: str = ""
+    customer_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Wish:
     """Somebody's wish to pay an invoice. `amount_minor` None: all that is open.
 

@@ -3,7 +3,17 @@
 from fastapi import APIRouter
 from mospay_shared.chassis.service import Service
 
-from mospay_ledger.routes import accounts, entries, fees, guest, paying, trust
+from mospay_ledger.routes import (
+    accounts,
+    customers,
+    entries,
+    fees,
+    guest,
+    invoice_papers,
+    invoices,
+    paying,
+    trust,
+)
 from mospay_ledger.routes.entries import posting_hops
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.usecases.paying import Till
@@ -18,6 +28,9 @@ def router(service: Service, settings: LedgerSettings, till: Till) -> APIRouter:
     entries.add(routes, service)
     fees.add(routes, service, settings)
     trust.add(routes, service, settings)
+    invoice_papers.add(routes, service)  # their paths are narrower than the invoices' own
+    customers.add(routes, service, settings)
+    invoices.add(routes, service, settings)
     paying.add(routes, service, settings, till)
     guest.add(routes, service, till)
     return routes

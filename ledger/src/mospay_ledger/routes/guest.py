@@ -8,13 +8,15 @@ import datetime as dt
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
+from fastapi.responses import Response
 from mospay_shared.chassis.problems import Problem
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import Caller
 from mospay_shared.money import MAX_MINOR
 from pydantic import BaseModel, ConfigDict, Field
 
-from mospay_ledger.domain.paying import Wish
+from mospay_ledger.domain.paying import Tenant, Wish
+from mospay_ledger.routes.billing import decimal_text, pdf, refusals
 from mospay_ledger.routes.common import EXAMPLE_TIME
 from mospay_ledger.routes.paying import (
     EXAMPLE_INTENT,
@@ -23,7 +25,7 @@ from mospay_ledger.routes.paying import (
     Phone,
     paying_refusals,
 )
-from mospay_ledger.usecases import links
+from mospay_ledger.usecases import invoice_papers, links
 from mospay_ledger.usecases.links import Seen
 from mospay_ledger.usecases.paying import Till
 
@@ -135,7 +137,7 @@ def _invoice(seen: Seen) -> GuestInvoice:
         invoice_id=row["id"],
         lines=[
             GuestLine(
-                quantity=f"{line['quantity'].normalize():f}",
+                quantity=decimal_text(line["quantity"]),
                 **{n: line[n] for n in GuestLine.model_fields if n != "quantity"},
             )
             for line in seen.lines
@@ -179,6 +181,24 @@ def add(routes: APIRouter, service: Service, till: Till) -> None:
                 listed=True,
                 link_id=link["id"],
             )
-            await till.pay(link["invoice_id"], wish, by=link["id"])
+            await till.pay(link["invoice_id"], wish, Tenant(), by=link["id"])
             seen = await links.see(database, token_hash, count=False, lines=False)
         return GuestStatus(**_status(seen))
+
+    @routes.get(
+        "/guest/{digest}/pdf", response_class=Response, dependencies=[Depends(portal)]
+    )
+    async def paper(digest: Digest) -> Response:
+        """The invoice as PDF, as it said when it was issued."""
+        async with paying_refusals():
+            found = await links.paper(database, bytes.fromhex(digest))
+        async with refusals():
+            made = await invoice_papers.invoice(
+                found.invoice,
+                found.lines,
+                found.payments,
+                found.notes,
+                found.invoice["issuer_snapshot"],
+                found.invoice["customer_snapshot"],
+            )
+        return pdf(made, found.invoice["number"])

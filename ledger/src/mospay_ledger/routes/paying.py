@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends
 from mospay_shared.chassis.problems import FieldProblem, Problem
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import Caller
@@ -21,11 +21,13 @@ from mospay_ledger.domain.paying import (
     NoMethod,
     PayingError,
     PaymentRefused,
+    Tenant,
     UnderWay,
     Wish,
     WrongAmount,
 )
-from mospay_ledger.routes.common import EXAMPLE_TIME, PRINTABLE, Limit, seen_by
+from mospay_ledger.routes.billing import READ, WRITE, Cursor, Id, seen_by, view_of
+from mospay_ledger.routes.common import EXAMPLE_TIME, Limit
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import intents
 from mospay_ledger.storage import links as link_rows
@@ -35,11 +37,9 @@ from mospay_ledger.usecases.paying import Till
 _TAIL = "019aa51c0000700080000000000000"
 EXAMPLE_INVOICE, EXAMPLE_INTENT = f"inv_{_TAIL}01", f"int_{_TAIL}02"
 EXAMPLE_LINK, EXAMPLE_ISSUER = f"lnk_{_TAIL}03", f"iss_{_TAIL}04"
-Id = Annotated[str, Path(min_length=1, max_length=80, pattern=PRINTABLE)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,40}$")]
 Route = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,63}$")]
 Phone = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
-Cursor = Annotated[str, Query(max_length=80, pattern=r"^[\x21-\x7e]*$")]
 NEWEST = "~"  # above every id
 LINK_DAYS_LIMIT = 3650
 
@@ -182,6 +182,15 @@ def intent_body(intent: Intent) -> IntentBody:
     return IntentBody(**{name: getattr(intent, name) for name in IntentBody.model_fields})
 
 
+def _whose(caller: Caller) -> Tenant:
+    """Return whose invoices a caller may pay; raises Problem 403 for a token that names nobody."""
+    if caller.operator:
+        return Tenant(mode=caller.mode or "")
+    if not caller.client_id or caller.mode not in ("live", "test"):
+        raise Problem(403, "tenant_missing", "The token must name a client and a mode")
+    return Tenant(caller.client_id, caller.mode, caller.customer_id or "")
+
+
 def _expiry(given: dt.datetime | None, settings: LedgerSettings) -> dt.datetime:
     """Return when a link ends; raises Problem 422 for a time that is past or absurd."""
     now = dt.datetime.now(dt.UTC)
@@ -206,7 +215,7 @@ def add(routes: APIRouter, service: Service, settings: LedgerSettings, till: Til
 
 def _add_payments(routes: APIRouter, service: Service, till: Till) -> None:
     payer = service.verifier.needs("invoices:pay")
-    reader = service.verifier.needs("ledger:read")
+    reader = service.verifier.needs(READ)
 
     @routes.post("/invoices/{invoice_id}/pay", status_code=202)
     async def pay(invoice_id: Id, body: PayBody, caller: Caller = Depends(payer)) -> IntentBody:
@@ -216,17 +225,11 @@ def _add_payments(routes: APIRouter, service: Service, till: Till) -> None:
         """
         wish = Wish(**body.model_dump())
         async with paying_refusals():
-            intent = await till.pay(
-                invoice_id,
-                wish,
-                client_id=caller.client_id or "",
-                mode=caller.mode or "",
-                by=caller.actor,
-            )
+            intent = await till.pay(invoice_id, wish, _whose(caller), by=caller.actor)
         return intent_body(intent)
 
     @routes.get("/invoices/{invoice_id}/intents")
-    async def of_invoice(
+    async def intents_of(
         invoice_id: Id, caller: Caller = Depends(reader), cursor: Cursor = "", limit: Limit = 50
     ) -> Intents:
         """The payments of an invoice that were started, newest first."""
@@ -247,18 +250,18 @@ def _add_payments(routes: APIRouter, service: Service, till: Till) -> None:
 
 def _add_links(routes: APIRouter, service: Service, settings: LedgerSettings) -> None:
     sharer = service.verifier.needs("invoices:share")
-    reader = service.verifier.needs("ledger:read")
+    reader = service.verifier.needs(READ)
 
     @routes.post("/invoices/{invoice_id}/links", status_code=201)
     async def make(invoice_id: Id, body: NewLink, caller: Caller = Depends(sharer)) -> MadeLink:
         """Make a guest link to an issued invoice; its token is in this answer and nowhere else."""
-        expires_at = _expiry(body.expires_at, settings)
+        view, expires_at = view_of(caller), _expiry(body.expires_at, settings)
         async with paying_refusals(), service.database.transaction() as tx:
             token, row = await links.make(
                 tx,
                 invoice_id,
-                client_id=caller.client_id or "",
-                mode=caller.mode or "",
+                client_id=view.client_id or "",
+                mode=view.mode or "",
                 purpose=body.purpose,
                 expires_at=expires_at,
                 by=caller.actor,
@@ -266,7 +269,7 @@ def _add_links(routes: APIRouter, service: Service, settings: LedgerSettings) ->
         return MadeLink(**dict(row), token=token)
 
     @routes.get("/invoices/{invoice_id}/links")
-    async def of_invoice(
+    async def links_of(
         invoice_id: Id, caller: Caller = Depends(reader), cursor: Cursor = "", limit: Limit = 50
     ) -> Links:
         """The links of an invoice, newest first, ended ones too."""
@@ -278,16 +281,17 @@ def _add_links(routes: APIRouter, service: Service, settings: LedgerSettings) ->
     @routes.post("/links/{link_id}/revoke")
     async def revoke(link_id: Id, caller: Caller = Depends(sharer)) -> LinkBody:
         """End a link at once and for ever; ending it again changes nothing."""
+        view = view_of(caller)
         async with service.database.transaction() as tx:
-            row = await link_rows.revoke(tx, link_id, caller.client_id or "", caller.mode or "")
+            row = await link_rows.revoke(tx, link_id, view.client_id or "", view.mode or "")
         if row is None:
             raise Problem(404, "not_found", "There is no such link")
         return LinkBody(**dict(row))
 
 
 def _add_methods(routes: APIRouter, service: Service) -> None:
-    writer = service.verifier.needs("ledger:write")
-    reader = service.verifier.needs("ledger:read")
+    writer = service.verifier.needs(WRITE)
+    reader = service.verifier.needs(READ)
 
     @routes.get("/issuers/{issuer_id}/payment-methods")
     async def methods(issuer_id: Id, caller: Caller = Depends(reader)) -> Methods:
@@ -307,9 +311,10 @@ def _add_methods(routes: APIRouter, service: Service) -> None:
         ]
         if len({(c, m.service, m.route) for c, m in wanted}) < len(wanted):
             raise _field("methods", "repeated", "names a service twice in one currency")
+        view = view_of(caller)
         async with service.database.transaction() as tx:
             issuer = await intents.lock_issuer(
-                tx, issuer_id, caller.client_id or "", caller.mode or ""
+                tx, issuer_id, view.client_id or "", view.mode or ""
             )
             if issuer is None:
                 raise Problem(404, "not_found", "There is no such issuer")

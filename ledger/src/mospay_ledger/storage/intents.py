@@ -9,7 +9,7 @@ import asyncpg
 from mospay_shared.chassis.database import Tx
 from mospay_shared.contracts import SealedSecrets
 
-from mospay_ledger.domain.paying import Intent, Method
+from mospay_ledger.domain.paying import Intent, Method, Tenant
 
 _NAMES = [f.name for f in fields(Intent)]
 _COLUMNS = ", ".join(_NAMES)
@@ -17,7 +17,7 @@ _LOCK_INVOICE = """
 select id, issuer_id, client_id, recipient_client_id, mode, customer_id, number, currency, status,
     open_minor, allow_partial, locked_by
 from invoices where id = $1 and ($2 = '' or client_id = $2 or recipient_client_id = $2)
-    and ($3 = '' or mode = $3) for update"""
+    and ($3 = '' or mode = $3) and ($4 = '' or customer_id = $4) for update"""
 _METHODS = """
 select currency, service, microservice, route, label from payment_methods
 where issuer_id = $1 and ($2 = '' or currency = $2) and active
@@ -90,11 +90,11 @@ def _intent(row: Any) -> Intent:
     return Intent(**{name: row[name] for name in _NAMES})
 
 
-async def lock_invoice(
-    tx: Tx, invoice_id: str, client_id: str, mode: str
-) -> asyncpg.Record | None:
-    """Lock an invoice of a tenant ('' is any) until the commit; None where there is none."""
-    return await tx.row(_LOCK_INVOICE, invoice_id, client_id, mode)
+async def lock_invoice(tx: Tx, invoice_id: str, whose: Tenant) -> asyncpg.Record | None:
+    """Lock a tenant's invoice until the commit; None where there is none."""
+    return await tx.row(
+        _LOCK_INVOICE, invoice_id, whose.client_id, whose.mode, whose.customer_id
+    )
 
 
 async def methods(tx: Tx, issuer_id: str, currency: str) -> list[Method]:

@@ -18,7 +18,7 @@ from mospay_shared.chassis.outbox import Relay
 from mospay_shared.ids import new_id
 from mospay_shared.money import MoneyError, format_minor
 
-from mospay_ledger.domain.invoices import InvoiceMissing, Line, StepRefused, totals_of
+from mospay_ledger.domain.invoices import Line, StepRefused, totals_of
 from mospay_ledger.storage import customers
 from mospay_ledger.storage import fee_invoices as storage
 from mospay_ledger.storage import invoices as papers
@@ -163,7 +163,7 @@ async def _netted(
     totals = totals_of(draft.lines)
     row = await papers.insert(tx, new_id("inv"), customer, totals, draft.terms(), "system")
     await papers.write_lines(tx, row, draft.lines)
-    row = await invoices.issue(tx, relay, EVERYTHING, row["id"])
+    row = await invoices.issue(tx, relay, EVERYTHING, row["id"], even_inactive=True)
     return await invoices.apply_payment(
         tx,
         relay,
@@ -188,7 +188,7 @@ async def _recipient(
     if found is not None:
         return found
     known = await storage.client_name(tx, client_id, issuer["mode"])
-    fields = {**known, "client_ref": client_id, "active": True}
+    fields = {**known, "client_ref": None, "active": True}
     made = await customers.insert_customer(tx, new_id("cus"), issuer, fields, client_id)
     await relay.enqueue(tx, [people.told(made, "created")])
     return made
@@ -212,6 +212,7 @@ async def close_months(
         issuer = await customers.issuer_of(tx, None, mode)
         found = await storage.currencies(tx, mode) if issuer else []
     if issuer is None:
+        log.info("fee_invoices_wait", mode=mode, reason="the operator has no issuer in this mode")
         return 0
     zone = ZoneInfo(issuer["time_zone"])
     settled = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=SETTLES_SECONDS)
@@ -235,13 +236,7 @@ async def close_months(
 async def run(
     database: Database, relay: Relay, mode: str, as_of: dt.date | None, *, limit: int, months: int
 ) -> Run:
-    """Do by hand what the workers do: mark what is overdue, close months; at most `limit` each.
-
-    Raises InvoiceMissing where the operator has no issuer in this mode.
-    """
-    async with database.transaction() as tx:
-        if await customers.issuer_of(tx, None, mode) is None:
-            raise InvoiceMissing("the operator has no issuer in this mode: make one first")
+    """Do by hand what the workers do: mark what is overdue, close months; at most `limit` each."""
     async with database.transaction() as tx:
         overdue = await invoices.mark_overdue(tx, relay, limit=limit, as_of=as_of, mode=mode)
     closed = await close_months(

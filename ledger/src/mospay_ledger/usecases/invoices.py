@@ -130,6 +130,7 @@ async def issue(
     *,
     version: int | None = None,
     at: dt.datetime | None = None,
+    even_inactive: bool = False,
 ) -> asyncpg.Record:
     """Issue a draft: it gets its number and copies of its parties, and is never changed again.
 
@@ -139,7 +140,7 @@ async def issue(
     row = await held(tx, view, invoice_id, version)
     check_step(row["status"], "issued")
     customer = await _customer(tx, EVERYTHING, row["customer_id"])
-    if not customer["active"]:
+    if not (customer["active"] or even_inactive):
         raise StepRefused(row["status"], "its customer is not active")
     if row["total_minor"] == 0:
         raise invalid("lines", "come to nothing: there is nothing to invoice", "empty")

@@ -10,7 +10,7 @@ from mospay_shared.ids import new_id
 
 from mospay_ledger.domain.invoices import InvoiceMissing
 from mospay_ledger.domain.paying import Intent, LinkMissing, Method, NotPayable, new_token
-from mospay_ledger.storage import intents, links
+from mospay_ledger.storage import intents, invoices, links
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,31 @@ class Seen:
     lines: list[asyncpg.Record]
     methods: list[Method]
     latest: Intent | None
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """What the paper of an issued invoice is made of."""
+
+    invoice: asyncpg.Record
+    lines: list[asyncpg.Record]
+    payments: list[asyncpg.Record]
+    notes: list[asyncpg.Record]
+
+
+async def paper(database: Database, token_hash: bytes) -> Paper:
+    """Return what the paper behind a link is made of; raises LinkMissing."""
+    link = await follow(database, token_hash)
+    async with database.request(**tenant_of(link)) as tx:
+        invoice = await invoices.find(tx, link["invoice_id"])
+        if invoice is None or invoice["issuer_snapshot"] is None:
+            raise LinkMissing("there is no such link")
+        return Paper(
+            invoice,
+            await invoices.lines_of(tx, invoice["id"]),
+            await invoices.payments_of(tx, invoice["id"]),
+            await invoices.credit_notes_of(tx, invoice["id"]),
+        )
 
 
 async def make(

@@ -30,6 +30,7 @@ from mospay_ledger.domain.paying import (
     NoMethod,
     PaymentRefused,
     Refused,
+    Tenant,
     Unclear,
     Wish,
 )
@@ -61,22 +62,18 @@ class Till:
         self._check = dt.timedelta(seconds=settings.intent_check_seconds)
         self._limit = settings.intent_limit
 
-    async def pay(
-        self, invoice_id: str, wish: Wish, *, client_id: str = "", mode: str = "", by: str | None
-    ) -> Intent:
-        """Start paying an invoice of a tenant ('' is any) and send it once; return the intent.
+    async def pay(self, invoice_id: str, wish: Wish, whose: Tenant, *, by: str | None) -> Intent:
+        """Start paying a tenant's invoice and send it once; return the intent.
 
         Raises InvoiceMissing, NotPayable, UnderWay, WrongAmount, NoMethod, PaymentRefused.
         """
-        intent = await self.start(invoice_id, wish, client_id=client_id, mode=mode, by=by)
+        intent = await self.start(invoice_id, wish, whose, by=by)
         return await self._recorded(intent, await self._send(intent, wish.phone))
 
-    async def start(
-        self, invoice_id: str, wish: Wish, *, client_id: str = "", mode: str = "", by: str | None
-    ) -> Intent:
+    async def start(self, invoice_id: str, wish: Wish, whose: Tenant, *, by: str | None) -> Intent:
         """Lock an invoice with a new intent, which is due when its lease ends."""
         async with self._database.transaction() as tx:
-            invoice = await intents.lock_invoice(tx, invoice_id, client_id, mode)
+            invoice = await intents.lock_invoice(tx, invoice_id, whose)
             if invoice is None:
                 raise InvoiceMissing("there is no such invoice")
             amount_minor = paying.payable_minor(
