@@ -90,6 +90,8 @@ class House:
     answers: dict[str, Any] = field(default_factory=dict)  # of the router, by path after functions
     pushed: list[dict[str, Any]] = field(default_factory=list)  # told to the gateway by a worker
     pushers: list[Caller] = field(default_factory=list)
+    guests: dict[str, dict[str, Any]] = field(default_factory=dict)  # invoices by a link's digest
+    refusals: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # of the next pays
     _runners: dict[str, web.AppRunner] = field(default_factory=dict)
 
     async def up(self, *services: str) -> None:
@@ -159,7 +161,8 @@ class House:
                 return web.json_response({"acknowledged": 1})
             self.calls.append((service, request.path, caller, dict(request.query)))
             with suppress(KeyError):
-                return web.json_response(self._answer(service, request, caller, body))
+                made = self._answer(service, request, caller, body)
+                return made if isinstance(made, web.Response) else web.json_response(made)
             return web.json_response({"code": "not_found", "title": "No"}, status=404)
 
         return handle
@@ -183,6 +186,8 @@ class House:
             return self._functions(request, path, body)
         if service == "payment-router" and name == "payments":
             return {**self.routed[rest], "id": self._visible(caller, rest)["id"]}
+        if service == "ledger" and name == "guest":
+            return self._guest(request, caller, rest, body)
         if service == "ledger":
             return self._ledger(name, rest)
         if service == "notifier":
@@ -213,6 +218,21 @@ class House:
         if answer is None:
             raise KeyError(path)
         return answer.pop(0) if isinstance(answer, list) and request.method == "GET" else answer
+
+    def _guest(self, request: web.Request, caller: Caller, rest: str, body: dict[str, Any]) -> Any:
+        """What a test has put down for a link's digest (`guests`); KeyError: 404."""
+        digest, _, what = rest.partition("/")
+        invoice = self.guests[digest]
+        if caller.issuer != "portal-api" or "invoices:guest" not in caller.scopes:
+            return web.json_response({"code": "missing_scope"}, status=403)
+        if what == "pdf":
+            return web.Response(body=b"%PDF-1.7", content_type="application/pdf")
+        if what == "pay":
+            self.sent.append((request.method, request.path, body))
+            if self.refusals:
+                status, problem = self.refusals.pop(0)
+                return web.json_response(problem, status=status)
+        return invoice
 
     def _ledger(self, name: str, rest: str) -> Any:
         if name == "trial-balance":
