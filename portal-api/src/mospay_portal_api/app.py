@@ -15,6 +15,7 @@ from mospay_portal_api.routes import (
     credentials,
     directory,
     functions,
+    invoices,
     ip_rules,
     operations,
     reads,
@@ -78,6 +79,8 @@ def create_service(settings: PortalSettings) -> Service:
         functions.reads_router(context),
         functions.changes_router(context),
         functions.steps_router(context),
+        invoices.files_router(context),  # their paths are narrower
+        invoices.router(context),
         reads.router(context),
         reads.figures_router(context),
         stream.router(context),
