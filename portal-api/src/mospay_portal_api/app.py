@@ -16,11 +16,13 @@ from mospay_portal_api.routes import (
     directory,
     functions,
     guests,
+    invoices,
     ip_rules,
     operations,
     reads,
     risk,
     session,
+    sharing,
     stream,
     web,
 )
@@ -79,9 +81,12 @@ def create_service(settings: PortalSettings) -> Service:
         functions.reads_router(context),
         functions.changes_router(context),
         functions.steps_router(context),
+        invoices.files_router(context),  # their paths are narrower
+        invoices.router(context),
         reads.router(context),
         reads.figures_router(context),
         stream.router(context),
+        sharing.router(context),
         guests.router(context),
         web.router(settings.web_dir),  # last: it answers every other path
     ):

@@ -5,10 +5,12 @@ Errors: HouseError > Unavailable (no proper answer), Refused (a problem to pass 
 
 import asyncio
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import orjson
 import structlog
 from mospay_shared.chassis import telemetry
 from mospay_shared.chassis.http_out import open_client
@@ -21,7 +23,8 @@ from mospay_portal_api.settings import PortalSettings
 log = structlog.get_logger()
 # The house's addresses come from our own settings, never from a person, and are private ones.
 _ANYWHERE = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
-_PASSED_ON = (400, 409, 410, 422)
+_PASSED_ON = (400, 409, 410, 413, 422)
+_FILES = ("application/pdf", "text/csv")
 
 
 class HouseError(Exception):
@@ -42,6 +45,15 @@ class Refused(HouseError):
     def __init__(self, service: str, status: int, problem: Mapping[str, Any]) -> None:
         super().__init__(f"{service}: {problem.get('title')}")
         self.service, self.status, self.problem = service, status, problem
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file on its way through: its bytes as they come, what it is, what it is called."""
+
+    content: AsyncIterator[bytes]
+    media_type: str
+    disposition: str
 
 
 class House:
@@ -134,26 +146,82 @@ class House:
             raise NotFound("There is no such thing")
         return done
 
-    async def paper(
-        self, service: str, path: str, scope: str, asker: Asker, *, timeout_seconds: float
-    ) -> bytes | None:
-        """GET a PDF as it is, or None when the service has none (404); raises Unavailable."""
-        token = self._signer.token(
-            service, scope, actor=asker.actor, client_id=asker.client_id, mode=asker.mode
+    async def file(
+        self,
+        service: str,
+        path: str,
+        scope: str,
+        asker: Asker,
+        query: Mapping[str, Any],
+        *,
+        timeout_seconds: float,
+    ) -> File:
+        """GET a PDF or a CSV list, passed on as it comes; raises NotFound, HouseError."""
+        client = self._clients[service]
+        request = client.build_request(
+            "GET",
+            path,
+            params={k: v for k, v in query.items() if v is not None} or None,
+            headers=self._headers(service, scope, asker),
+            timeout=timeout_seconds,
         )
         try:
-            answer = await self._clients[service].get(
-                path, headers={"Authorization": f"Bearer {token}"}, timeout=timeout_seconds
-            )
+            answer = await client.send(request, stream=True)
         except (httpx.HTTPError, OSError) as error:
             log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
             raise Unavailable(service, "it does not answer right now") from error
-        if answer.status_code == 404:
-            return None
-        if answer.status_code != 200 or answer.headers.get("content-type") != "application/pdf":
-            log.warning("house_call_failed", to=service, path=path, status=answer.status_code)
-            raise Unavailable(service, f"it answered {answer.status_code}")
-        return answer.content
+        media_type = answer.headers.get("content-type", "").partition(";")[0]
+        if answer.status_code == 200 and media_type in _FILES:
+            disposition = answer.headers.get("content-disposition", "attachment")
+            return File(_through(answer), media_type, disposition)
+        try:
+            content = orjson.loads(await answer.aread())
+        except (httpx.HTTPError, ValueError, OSError):
+            content = None
+        finally:
+            await answer.aclose()
+        if self._judged(service, path, answer, content) is None:
+            raise NotFound("There is no such thing")
+        raise Unavailable(service, "it answered with no file")
+
+    async def upload(
+        self,
+        service: str,
+        path: str,
+        scope: str,
+        asker: Asker,
+        query: Mapping[str, Any],
+        content: bytes,
+        *,
+        timeout_seconds: float,
+    ) -> Any:
+        """POST a CSV list and return the answer; raises NotFound, HouseError. Never sent twice."""
+        headers = {**self._headers(service, scope, asker), "content-type": "text/csv"}
+        try:
+            answer = await self._clients[service].post(
+                path,
+                params={k: v for k, v in query.items() if v is not None} or None,
+                content=content,
+                headers=headers,
+                timeout=timeout_seconds,
+            )
+            told = answer.json() if answer.content else None
+        except (httpx.HTTPError, ValueError, OSError) as error:
+            log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
+            raise Unavailable(service, "it does not answer right now") from error
+        done = self._judged(service, path, answer, told)
+        if done is None:
+            raise NotFound("There is no such thing")
+        return done
+
+    def _headers(self, service: str, scope: str, asker: Asker) -> dict[str, str]:
+        token = self._signer.token(
+            service, scope, actor=asker.actor, client_id=asker.client_id, mode=asker.mode
+        )
+        headers = {"Authorization": f"Bearer {token}"}
+        if traceparent := telemetry.current_traceparent():
+            headers["traceparent"] = traceparent
+        return headers
 
     async def _call(
         self,
@@ -167,12 +235,7 @@ class House:
         body: Mapping[str, Any] | None = None,
         timeout_seconds: float | None = None,
     ) -> Any:
-        token = self._signer.token(
-            service, scope, actor=asker.actor, client_id=asker.client_id, mode=asker.mode
-        )
-        headers = {"Authorization": f"Bearer {token}"}
-        if traceparent := telemetry.current_traceparent():
-            headers["traceparent"] = traceparent
+        headers = self._headers(service, scope, asker)
         # None, as an empty mapping takes the query off the path
         params = {k: v for k, v in (query or {}).items() if v is not None} or None
         try:
@@ -184,6 +247,10 @@ class House:
         except (httpx.HTTPError, ValueError, OSError) as error:
             log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
             raise Unavailable(service, "it does not answer right now") from error
+        return self._judged(service, path, answer, content)
+
+    def _judged(self, service: str, path: str, answer: httpx.Response, content: Any) -> Any:
+        """Return what an answer says, None for 404; raises Refused, Unavailable."""
         if answer.status_code == 404:
             return None
         if answer.status_code in _PASSED_ON and isinstance(content, dict):
@@ -194,3 +261,11 @@ class House:
             log.warning("house_call_failed", to=service, path=path, status=answer.status_code)
             raise Unavailable(service, f"it answered {answer.status_code}")
         return content
+
+
+async def _through(answer: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in answer.aiter_bytes():
+            yield chunk
+    finally:
+        await answer.aclose()

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from mospay_portal_api.domain.errors import Forbidden
 
 EMAIL_PATTERN = r"^[^@\s\x00]{1,64}@[A-Za-z0-9.-]{1,190}\.[A-Za-z0-9-]{2,63}$"
-READS = frozenset({"directory:read", "ledger:read", "risk:read", "functions:read"})
+READS = frozenset(
+    {"directory:read", "ledger:read", "risk:read", "functions:read", "invoices:read"}
+)
 CHANGES = frozenset(
     {
         "directory:write",
@@ -18,14 +20,16 @@ CHANGES = frozenset(
         "providers:write",
         "risk:write",
         "functions:write",
+        "invoices:write",
     }
 )
-# Client users have no permission in the directory yet, whatever their role.
+# Client users have no permission in the directory yet, whatever their role; their own client's
+# invoices and customers they keep themselves.
 PERMISSIONS = {
     ("admin", "owner"): READS | CHANGES,
     ("admin", "viewer"): READS,
-    ("client", "owner"): frozenset[str](),
-    ("client", "viewer"): frozenset[str](),
+    ("client", "owner"): frozenset({"invoices:read", "invoices:write"}),
+    ("client", "viewer"): frozenset({"invoices:read"}),
 }
 ROLES = {
     audience: tuple(role for of, role in PERMISSIONS if of == audience)

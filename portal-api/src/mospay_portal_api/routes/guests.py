@@ -15,12 +15,13 @@ from urllib.parse import parse_qsl
 
 import structlog
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound
 from mospay_shared.chassis.settings import decode_key
 
 from mospay_portal_api.clients import Refused, Unavailable
 from mospay_portal_api.domain import guests
+from mospay_portal_api.domain.errors import NotFound
 from mospay_portal_api.domain.people import Asker
 from mospay_portal_api.routes.context import Context
 
@@ -28,6 +29,7 @@ log = structlog.get_logger()
 COOKIE = "mospay_guest"
 FORM_LIMIT_BYTES = 4096
 REFRESH_SECONDS = 3
+PAPER_SECONDS = 25.0  # the ledger gives a paper 20
 _PAGES = resources.files(__package__) / "pages"
 _ASKER = Asker("guest", None, None)
 _SCOPE = "invoices:guest"
@@ -264,12 +266,13 @@ def router(context: Context) -> APIRouter:
     @guarded()
     async def paper(request: Request, token: str) -> Response:
         path = f"/internal/v1/guest/{guests.digest_of(token)}/pdf"
-        made = await context.house.paper(
-            "ledger", path, _SCOPE, _ASKER, timeout_seconds=context.settings.guest_pay_seconds
-        )
-        if made is None:
+        try:
+            made = await context.house.file(
+                "ledger", path, _SCOPE, _ASKER, {}, timeout_seconds=PAPER_SECONDS
+            )
+        except NotFound:
             return pages.sorry(404, *_GONE)
-        headers = {**_HEADERS, "Content-Disposition": 'inline; filename="invoice.pdf"'}
-        return Response(made, media_type="application/pdf", headers=headers)
+        headers = {**_HEADERS, "Content-Disposition": made.disposition}
+        return StreamingResponse(made.content, media_type=made.media_type, headers=headers)
 
     return routes
