@@ -46,7 +46,8 @@ def service_environment(service: str, backing: Backing) -> dict[str, str]:
         "TRUSTED_KEYS": (
             f"portal-api={public_key(keys['portal_signing'])},"
             f"gateway={public_key(keys['gateway_signing'])},"
-            f"ledger={public_key(keys['ledger_signing'])}"
+            f"ledger={public_key(keys['ledger_signing'])},"
+            f"notifier={public_key(keys['notifier_signing'])}"
         ),
         "ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8",  # the demo's provider and receiver live here
     }
@@ -84,7 +85,12 @@ def _own_variables(spec: ServiceSpec, backing: Backing) -> dict[str, str]:
                 "GATEWAY_URL": backing.url("gateway"),
             }
         case "notifier":
-            return {"SECRETS_KEY": f"k1:{keys['endpoint_secrets']}"}
+            return {
+                "SECRETS_KEY": f"k1:{keys['endpoint_secrets']}",
+                "SIGNING_KEY": keys["notifier_signing"],
+                "LEDGER_URL": backing.url("ledger"),
+                "PUBLIC_URL": backing.url("portal-api"),
+            }
         case "portal-api":
             urls = {
                 f"{SERVICES[name].prefix}URL": backing.url(name)

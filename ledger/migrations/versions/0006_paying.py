@@ -60,7 +60,7 @@ TABLES = [
     # Each reminder goes out once, whatever runs twice.
     f"""create table invoice_reminders (
         invoice_id {ID} not null references invoices (id),
-        kind text not null check (kind in ('before_due', 'due', 'overdue')), {OWNER},
+        kind text not null check (kind in ('issued', 'before_due', 'due', 'overdue')), {OWNER},
         published_at timestamptz not null default now(), primary key (invoice_id, kind))""",
 ]
 

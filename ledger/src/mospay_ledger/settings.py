@@ -44,6 +44,10 @@ class LedgerSettings(ServiceSettings):
     intent_check_seconds: int = Field(300, ge=1, le=86_400)  # a posted one without news: ask
     intent_limit: int = Field(50, ge=1, le=500)  # intents a turn
     link_days: int = Field(60, ge=1, le=3650)  # a link's life where nobody says otherwise
+    reminder_seconds: float = Field(30, ge=1, le=3600)  # how late a mail may be asked for
+    reminder_before_days: int = Field(3, ge=1, le=30)  # before an invoice is due
+    reminder_overdue_days: int = Field(7, ge=1, le=90)  # after it was due
+    reminders_in_test: bool = False  # test mode writes to nobody unless it is told to
     # The client under which the operator itself takes payments; empty: its own invoices (fees) are
     # not paid online but netted.
     operator_client_id: str = ""

@@ -8,7 +8,7 @@ from prometheus_client import Counter, Gauge
 
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import intents
-from mospay_ledger.usecases import chain, fee_invoices, invoices, posting
+from mospay_ledger.usecases import chain, fee_invoices, invoices, posting, reminders
 from mospay_ledger.usecases.paying import Till
 
 log = structlog.get_logger()
@@ -51,8 +51,10 @@ INTENTS = Gauge(
 OLDEST_INTENT = Gauge("mospay_ledger_oldest_intent_seconds", "How long an invoice is locked by now")
 
 
-def paying_workers(database: Database, settings: LedgerSettings, till: Till) -> list[Worker]:
-    """Return the workers that go on with payments of invoices and say how long they take."""
+def paying_workers(
+    database: Database, relay: Relay, settings: LedgerSettings, till: Till
+) -> list[Worker]:
+    """Return the workers that go on with payments of invoices, and ask for mails about them."""
 
     async def gauge() -> int:
         async with database.transaction() as tx:
@@ -63,9 +65,14 @@ def paying_workers(database: Database, settings: LedgerSettings, till: Till) -> 
         OLDEST_INTENT.set(max((row["oldest_seconds"] for row in rows), default=0))
         return 0
 
+    async def remind() -> int:
+        async with database.transaction() as tx:
+            return await reminders.publish(tx, relay, settings)
+
     return [
         Worker("ledger.intents", till.sweep, idle_seconds=settings.intent_poll_seconds),
         Worker("ledger.intent_gauges", gauge, idle_seconds=10),
+        Worker("ledger.reminders", remind, idle_seconds=settings.reminder_seconds),
     ]
 
 

@@ -12,6 +12,7 @@ _KEYS = (
     "portal_signing",
     "gateway_signing",
     "ledger_signing",
+    "notifier_signing",
     "payment_secrets",
     "credential_pepper",
     "endpoint_secrets",

@@ -8,7 +8,7 @@ from mospay_shared.chassis.database import Tx
 _COLUMNS = """id, invoice_id, purpose, expires_at, revoked_at, uses, last_used_at, created_by,
     created_at"""
 _INVOICE = """
-select id, client_id, recipient_client_id, customer_id, mode, status from invoices
+select id, client_id, recipient_client_id, customer_id, mode, status, open_minor from invoices
 where id = $1 and ($2 = '' or client_id = $2) and ($3 = '' or mode = $3) for share"""
 _INSERT = f"""
 insert into invoice_links (id, token_hash, invoice_id, client_id, recipient_client_id, customer_id,

@@ -68,6 +68,8 @@ async def make(
         raise InvoiceMissing("there is no such invoice")
     if invoice["status"] == "draft":
         raise NotPayable("a draft is not shown to anybody")
+    if purpose == "mailed" and invoice["open_minor"] == 0:
+        raise NotPayable("nothing is open: nobody is reminded")
     token, digest = new_token()
     row = await links.insert(
         tx,

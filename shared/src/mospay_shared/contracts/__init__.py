@@ -15,7 +15,12 @@ from mospay_shared.contracts.directory import (
     SnapshotRequestedV1,
 )
 from mospay_shared.contracts.envelope import Contract, Envelope, Event, Outgoing, outgoing
-from mospay_shared.contracts.invoices import CustomerEventV1, InvoiceEventV1, InvoiceStatus
+from mospay_shared.contracts.invoices import (
+    CustomerEventV1,
+    InvoiceEventV1,
+    InvoiceReminderV1,
+    InvoiceStatus,
+)
 from mospay_shared.contracts.others import (
     ApiCalledV1,
     LedgerEntryPostedV1,
@@ -64,6 +69,7 @@ __all__ = [
     "Event",
     "FieldDefinitionV1",
     "InvoiceEventV1",
+    "InvoiceReminderV1",
     "InvoiceStatus",
     "IpRuleV1",
     "LedgerEntryPostedV1",

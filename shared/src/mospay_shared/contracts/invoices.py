@@ -83,5 +83,31 @@ class CustomerEventV1(Contract):
     occurred_at: dt.datetime
 
 
+class InvoiceReminderV1(Contract):
+    """`invoice.reminder_due.v1`: a customer is to be told of an invoice by mail, once a kind.
+
+    `issued`: its first mail. It carries what a mail says, never a link: who sends the mail asks for
+    one and forgets it (ADR 0014).
+    """
+
+    invoice_id: Id
+    client_id: str | None = Field(None, max_length=80)
+    recipient_client_id: str | None = Field(None, max_length=80)
+    mode: Mode
+    customer_id: Id
+    kind: str = Field(pattern=r"^(issued|before_due|due|overdue)$")
+    number: str = Field(max_length=40)
+    currency: Currency
+    total_minor: Minor
+    open_minor: Minor
+    due_on: dt.date
+    customer_name: str = Field(max_length=200)
+    customer_email: str = Field(max_length=254)
+    issuer_name: str = Field(max_length=200)
+    issuer_email: str | None = Field(None, max_length=254)
+    colour: str = Field(max_length=7)
+    occurred_at: dt.datetime
+
+
 INVOICE_NEWS = ("issued", "part_paid", "paid", "overdue", "voided", "credited")
 CUSTOMER_NEWS = ("created", "updated", "deactivated")

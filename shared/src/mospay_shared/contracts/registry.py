@@ -53,6 +53,7 @@ _ALL = [
         MessageType(f"customer.{news}.v1", invoices.CustomerEventV1, "ledger")
         for news in invoices.CUSTOMER_NEWS
     ),
+    MessageType("invoice.reminder_due.v1", invoices.InvoiceReminderV1, "ledger"),
     MessageType("webhook.delivered.v1", others.WebhookEventV1, "notifier"),
     MessageType("webhook.failed.v1", others.WebhookEventV1, "notifier"),
     MessageType("api.called.v1", others.ApiCalledV1, "gateway"),
