@@ -10,6 +10,7 @@ from mospay_shared.contracts import (
     CustomerEventV1,
     Event,
     InvoiceEventV1,
+    InvoiceReminderV1,
     PaymentEventV1,
     RefundEventV1,
 )
@@ -55,3 +56,15 @@ def subscriptions(
         subscription("notifier.refunds", REFUND_EVENTS, on_refund),
         subscription("notifier.invoices", INVOICE_EVENTS, on_invoice),
     ]
+
+
+def mail_subscription(wake: Callable[[], None]) -> Subscription:
+    """Return what mails are made of: the ledger says once for each invoice and kind."""
+
+    async def on_reminder(tx: Tx, events: Sequence[Event[InvoiceReminderV1]]) -> None:
+        await usecases.keep_mails(tx, events)
+        tx.after_commit(wake)
+
+    types = ("invoice.reminder_due.v1",)
+    queue = QueueSpec("notifier.mails", events=types)
+    return Subscription(queue, dict.fromkeys(types, on_reminder), ignore_unknown=True)

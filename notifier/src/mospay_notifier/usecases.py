@@ -11,6 +11,7 @@ from mospay_shared.contracts import (
     CustomerEventV1,
     Event,
     InvoiceEventV1,
+    InvoiceReminderV1,
     Outgoing,
     PaymentEventV1,
     RefundEventV1,
@@ -193,3 +194,9 @@ async def rotate(tx: Tx, sealer: Sealer, endpoint_id: str, overlap_seconds: int)
     sealed = sealer.seal({"secret": secret}, endpoint_id).model_dump()
     await storage.rotate_secret(tx, endpoint_id, sealed, overlap_seconds)
     return secret
+
+
+async def keep_mails(tx: Tx, events: Sequence[Event[InvoiceReminderV1]]) -> None:
+    """Keep a mail for each reminder; one of an invoice and kind is never made twice."""
+    for event in events:
+        await storage.insert_mail(tx, new_id("mail"), event.data)
