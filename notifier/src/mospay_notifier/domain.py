@@ -2,6 +2,7 @@
 
 import base64
 import datetime as dt
+import email.errors
 import email.policy
 import hmac
 import html
@@ -204,6 +205,13 @@ def _line(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f]+", " ", text).strip()
 
 
+def _address(name: str, spec: str) -> Address:
+    try:
+        return Address(name, addr_spec=spec)
+    except (ValueError, IndexError, email.errors.MessageError):
+        raise ValueError("there is an address no mail can go to") from None  # which is not said
+
+
 def compose_mail(told: InvoiceReminderV1, *, mail_id: str, sender: str, link: str) -> EmailMessage:
     """Return a mail about an invoice, as text and HTML; its id is the same at every try.
 
@@ -220,10 +228,10 @@ def compose_mail(told: InvoiceReminderV1, *, mail_id: str, sender: str, link: st
     test = "[Test] " if told.mode == "test" else ""
     mail = EmailMessage(policy=email.policy.SMTP)
     mail["Subject"] = test + subject
-    mail["From"] = Address(issuer, addr_spec=sender)
-    mail["To"] = Address(customer, addr_spec=told.customer_email)
+    mail["From"] = _address(issuer, sender)
+    mail["To"] = _address(customer, told.customer_email)
     if told.issuer_email:
-        mail["Reply-To"] = Address(issuer, addr_spec=told.issuer_email)
+        mail["Reply-To"] = _address(issuer, told.issuer_email)
     mail["Message-ID"] = f"<{mail_id}@{sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
     footer = "Whoever has this link sees the invoice and can pay it: pass it on with care."
