@@ -137,7 +137,7 @@ class Intent:
 
     id: str
     invoice_id: str
-    client_id: str
+    client_id: str | None
     merchant_id: str
     mode: str
     currency: str
