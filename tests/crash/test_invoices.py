@@ -1,5 +1,6 @@
 """An invoice locked by its intent, and the ledger or the gateway killed around the POST."""
 
+import contextlib
 import threading
 
 import httpx
@@ -23,10 +24,8 @@ def press_pay(billing: Billing, invoice_id: str) -> threading.Thread:
     """Press Pay in the background: whoever asks may never be answered."""
 
     def press() -> None:
-        try:
+        with contextlib.suppress(httpx.HTTPError):
             billing.ask("POST", f"/invoices/{invoice_id}/pay", PAY)
-        except httpx.HTTPError:
-            pass
 
     thread = threading.Thread(target=press)
     thread.start()

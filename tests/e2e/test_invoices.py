@@ -61,9 +61,7 @@ def _paid_by_link(live: LiveStack, billing: Billing) -> None:
     assert paper.status_code == 200 and paper.content.startswith(b"%PDF-")
 
 
-async def test_two_pay_now_at_once_are_one_payment(
-    live_stack: LiveStack, billing: Billing
-) -> None:
+async def test_two_pay_now_at_once_are_one_payment(live_stack: LiveStack, billing: Billing) -> None:
     await asyncio.to_thread(_two_at_once, live_stack, billing)
 
 

@@ -70,10 +70,7 @@ async def test_twenty_at_once_under_one_key_are_one_payment(
     merchant = await gateway.merchant()
     sent = body(merchant)
     answers = await asyncio.gather(
-        *(
-            gateway.http.post(URL, json=sent, headers=headers(ledger, merchant))
-            for _ in range(20)
-        )
+        *(gateway.http.post(URL, json=sent, headers=headers(ledger, merchant)) for _ in range(20))
     )
     assert {a.status_code for a in answers} <= {202, 409}
     assert len({a.json()["id"] for a in answers if a.status_code == 202}) == 1

@@ -91,9 +91,7 @@ class GatewayClient:
             self._http = open_client(
                 self._base_url, allowed=self._allowed, timeout_seconds=self._timeout_seconds
             )
-        token = self._signer.token(
-            "gateway", scope, client_id=intent.merchant_id, mode=intent.mode
-        )
+        token = self._signer.token("gateway", scope, client_id=intent.merchant_id, mode=intent.mode)
         try:
             answer = await self._http.request(
                 method, path, json=body, headers={"authorization": f"Bearer {token}"}

@@ -1,4 +1,4 @@
-"""Guest links: a hash alone is kept, ended ones are told alike, a guest sees and pays one invoice."""
+"""Guest links: a hash alone is kept, ended ones are told alike, a guest pays one invoice."""
 
 import asyncio
 import datetime as dt

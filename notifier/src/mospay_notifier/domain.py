@@ -249,7 +249,7 @@ def compose_mail(told: InvoiceReminderV1, *, mail_id: str, sender: str, link: st
         f'<p style="font-weight:600" dir="auto">{safe["from"]}</p>'
         f'<p dir="auto">Hello {safe["who"]},</p><p>{html.escape(body)}</p>'
         f'<p><a href="{html.escape(link)}" style="display:inline-block;padding:12px 20px;'
-        f'border:2px solid {colour};border-radius:10px;color:#1a2230;font-weight:600;'
+        f"border:2px solid {colour};border-radius:10px;color:#1a2230;font-weight:600;"
         'text-decoration:none">See and pay the invoice</a></p>'
         f'<p style="color:#5a6577;font-size:14px">{html.escape(footer)}</p></div></body></html>',
         subtype="html",

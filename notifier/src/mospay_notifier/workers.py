@@ -221,9 +221,7 @@ class Mailer:
             password.get_secret_value() if password is not None else None,
             settings.smtp_seconds,
         )
-        self.worker = Worker(
-            "notifier.mailer", self._turn, idle_seconds=settings.mail_poll_seconds
-        )
+        self.worker = Worker("notifier.mailer", self._turn, idle_seconds=settings.mail_poll_seconds)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -265,7 +263,5 @@ class Mailer:
             raise ValueError("no SMTP server is configured")
         told = InvoiceReminderV1.model_validate(row["body"])
         link = f"{self._settings.public_url.rstrip('/')}/i/{await self._ledger.link(told)}"
-        mail = compose_mail(
-            told, mail_id=row["id"], sender=self._settings.smtp_from, link=link
-        )
+        mail = compose_mail(told, mail_id=row["id"], sender=self._settings.smtp_from, link=link)
         await self._post.send(mail)

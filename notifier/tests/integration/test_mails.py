@@ -59,9 +59,7 @@ def reminder(**changes: Any) -> InvoiceReminderV1:
     return InvoiceReminderV1(**(values | changes))
 
 
-async def mailer(
-    stages: MakeStage, ledger: Receiver, port: int, **changes: Any
-) -> Stage:
+async def mailer(stages: MakeStage, ledger: Receiver, port: int, **changes: Any) -> Stage:
     """A notifier that sends mail; its ledger makes links."""
     ledger.answers = [web.json_response({"token": TOKEN}, status=201) for _ in range(9)]
     return await stages(

@@ -44,4 +44,6 @@ class PortalSettings(ServiceSettings):
     guest_pays_per_minute: int = Field(6, ge=1)  # of one link
     guest_address_pays_per_minute: int = Field(30, ge=1)
     guest_windows: int = Field(20_000, ge=10)  # callers told apart a minute (~200 bytes each)
-    guest_pay_seconds: float = Field(8.0, gt=0, le=60)  # above the ledger's own wait for the gateway
+    guest_pay_seconds: float = Field(
+        8.0, gt=0, le=60
+    )  # above the ledger's own wait for the gateway

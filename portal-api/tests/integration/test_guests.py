@@ -200,7 +200,10 @@ async def test_the_page_says_how_the_invoice_stands(
     ("changes", "words"),
     [
         ({"locked": True, "payment": payment(payment_status="unknown")}, "still finding out"),
-        ({"status": "paid", "open_minor": 0, "payment": payment(state="succeeded")}, "went through"),
+        (
+            {"status": "paid", "open_minor": 0, "payment": payment(state="succeeded")},
+            "went through",
+        ),
         ({"payment": payment(state="released")}, "did not go through"),
         ({}, "No payment was started"),
     ],

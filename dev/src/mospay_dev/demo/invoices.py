@@ -1,4 +1,4 @@
-"""A merchant that invoices: issuer, customers, invoices and links, as portal-api asks the ledger."""
+"""A merchant that invoices: issuer, customers, invoices, links, as portal-api asks the ledger."""
 
 import re
 from dataclasses import dataclass, field

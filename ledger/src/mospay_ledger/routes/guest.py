@@ -157,7 +157,7 @@ def add(routes: APIRouter, service: Service, till: Till) -> None:
 
     @routes.get("/guest/{digest}", dependencies=[Depends(portal)])
     async def view(digest: Digest) -> GuestInvoice:
-        """The invoice behind a link, counted as a use of it; 404 for any link that does not hold."""
+        """The invoice behind a link, counted as a use; 404 for one that does not hold."""
         async with paying_refusals():
             return _invoice(await links.see(database, bytes.fromhex(digest), count=True))
 
@@ -185,9 +185,7 @@ def add(routes: APIRouter, service: Service, till: Till) -> None:
             seen = await links.see(database, token_hash, count=False, lines=False)
         return GuestStatus(**_status(seen))
 
-    @routes.get(
-        "/guest/{digest}/pdf", response_class=Response, dependencies=[Depends(portal)]
-    )
+    @routes.get("/guest/{digest}/pdf", response_class=Response, dependencies=[Depends(portal)])
     async def paper(digest: Digest) -> Response:
         """The invoice as PDF, as it said when it was issued."""
         async with paying_refusals():

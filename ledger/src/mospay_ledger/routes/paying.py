@@ -164,9 +164,7 @@ async def paying_refusals() -> AsyncIterator[None]:
     except NoMethod as error:
         raise _field("service", error.code, str(error.args[0])) from error
     except PaymentRefused as error:
-        faults = [
-            FieldProblem(field=f.field, code=f.code, message=f.message) for f in error.faults
-        ]
+        faults = [FieldProblem(field=f.field, code=f.code, message=f.message) for f in error.faults]
         title = "The payment was not accepted"
         raise Problem(422, error.code, title, detail=error.message, errors=faults) from error
     except LinkMissing as error:
@@ -304,7 +302,7 @@ def _add_methods(routes: APIRouter, service: Service) -> None:
     async def keep(issuer_id: Id, body: Methods, caller: Caller = Depends(writer)) -> Methods:
         """Make these the only ways to pay an issuer, in this order; whatever is under way goes on.
 
-        Whether a service takes a payment is known when it is asked to: a wrong name is refused then.
+        Whether a service takes payments is known when it is asked: a wrong name is refused then.
         """
         wanted = [
             (m.currency, Method(m.service, m.microservice, m.route, m.label)) for m in body.methods
@@ -313,12 +311,8 @@ def _add_methods(routes: APIRouter, service: Service) -> None:
             raise _field("methods", "repeated", "names a service twice in one currency")
         view = view_of(caller)
         async with service.database.transaction() as tx:
-            issuer = await intents.lock_issuer(
-                tx, issuer_id, view.client_id or "", view.mode or ""
-            )
+            issuer = await intents.lock_issuer(tx, issuer_id, view.client_id or "", view.mode or "")
             if issuer is None:
                 raise Problem(404, "not_found", "There is no such issuer")
             await intents.keep_methods(tx, issuer, wanted)
         return body
-
-

@@ -92,9 +92,7 @@ def _intent(row: Any) -> Intent:
 
 async def lock_invoice(tx: Tx, invoice_id: str, whose: Tenant) -> asyncpg.Record | None:
     """Lock a tenant's invoice until the commit; None where there is none."""
-    return await tx.row(
-        _LOCK_INVOICE, invoice_id, whose.client_id, whose.mode, whose.customer_id
-    )
+    return await tx.row(_LOCK_INVOICE, invoice_id, whose.client_id, whose.mode, whose.customer_id)
 
 
 async def methods(tx: Tx, issuer_id: str, currency: str) -> list[Method]:
@@ -108,9 +106,7 @@ async def methods_of(tx: Tx, issuer_id: str) -> list[asyncpg.Record]:
     return await tx.fetch(_METHODS, issuer_id, "")
 
 
-async def lock_issuer(
-    tx: Tx, issuer_id: str, client_id: str, mode: str
-) -> asyncpg.Record | None:
+async def lock_issuer(tx: Tx, issuer_id: str, client_id: str, mode: str) -> asyncpg.Record | None:
     """Lock an issuer of a tenant ('' is any) until the commit; None where there is none."""
     return await tx.row(_LOCK_ISSUER, issuer_id, client_id, mode)
 

@@ -32,7 +32,8 @@ _SEEN = """
 select v.id, v.number, v.currency, v.status, v.total_minor, v.tax_minor, v.discount_minor,
     v.paid_minor, v.credited_minor, v.open_minor, v.due_on, v.issued_on, v.allow_partial, v.notes,
     v.reference, v.locked_by, v.mode, v.issuer_id,
-    coalesce(v.issuer_snapshot ->> 'name', i.name) as issuer_name, i.colour, i.email as issuer_email,
+    coalesce(v.issuer_snapshot ->> 'name', i.name) as issuer_name, i.colour,
+    i.email as issuer_email,
     i.phone as issuer_phone, i.locale, i.time_zone,
     coalesce(v.customer_snapshot ->> 'name', c.name) as customer_name
 from invoices v join issuers i on i.id = v.issuer_id join customers c on c.id = v.customer_id

@@ -109,7 +109,9 @@ class Pages:
 
     async def ask(self, digest: str, path: str = "") -> Any:
         """Return what the ledger says of a link; None for one that does not hold."""
-        return await self._house.find("ledger", f"/internal/v1/guest/{digest}{path}", _SCOPE, _ASKER)
+        return await self._house.find(
+            "ledger", f"/internal/v1/guest/{digest}{path}", _SCOPE, _ASKER
+        )
 
     async def pay(self, digest: str, body: dict[str, Any]) -> None:
         """Ask the ledger to start a payment; raises Refused, Unavailable."""
