@@ -197,7 +197,7 @@ _MAILS = {
 
 def mail_wait(attempts: int) -> float:
     """Return the seconds before a mail is tried again: five minutes, doubling, six hours."""
-    return min(MAIL_WAIT_SECONDS * 2 ** (attempts - 1), MAIL_WAIT_LIMIT_SECONDS)
+    return min(MAIL_WAIT_SECONDS * float(2 ** (attempts - 1)), MAIL_WAIT_LIMIT_SECONDS)
 
 
 def _line(text: str) -> str:

@@ -243,8 +243,8 @@ def router(context: Context) -> APIRouter:
             await pages.pay(digest, wanted.body)
         except Refused as error:
             if error.status == 422:
-                words = guests.told(error.problem)
-                return pages.invoice(request, token, found, 422, words, form)
+                refused = guests.told(error.problem)
+                return pages.invoice(request, token, found, 422, refused, form)
             # 409: another press, or another person, was first: show how that goes
         return RedirectResponse(f"/i/{token}/status", 303, _HEADERS)
 
