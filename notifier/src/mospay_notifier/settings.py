@@ -49,7 +49,7 @@ class NotifierSettings(ServiceSettings):
     mail_lease_seconds: int = Field(90, ge=5, le=900)  # above smtp_seconds + the ledger's answer
     mail_poll_seconds: float = Field(2, gt=0, le=60)  # how often due mails are looked for
     mail_batch: int = Field(10, ge=1, le=100)  # mails a turn, one connection each
-    mail_attempts: int = Field(8, ge=1, le=50)  # over about a day (5 min doubling, at most 6 h)
+    mail_attempts: int = Field(10, ge=1, le=50)  # over about a day (5 min doubling, at most 6 h)
 
     @model_validator(mode="after")
     def _lease_outlives_a_call(self) -> Self:

@@ -145,8 +145,9 @@ class Pages:
             payable=bool(payable) and found["status"] != "void",
             outcome=guests.outcome(found["payment"], locked=found["locked"]),
             form_token=guests.form_token(self._form_key, cookie, digest),
-            faults=faults or {},
-            form=form or {},
+            refused=bool(faults),
+            faults=_BLANK | (faults or {}),
+            form=_BLANK | (form or {}),
         )
         answer.set_cookie(
             COOKIE, cookie, max_age=86_400, path="/i", httponly=True, samesite="lax",
@@ -165,6 +166,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex, nofollow",
 }
+_BLANK = dict.fromkeys(("form", "service", "amount", "phone"), "")
 _GONE = (
     "This link does not open an invoice",
     "It may be mistyped, expired or withdrawn. Ask whoever sent it for a new one.",
