@@ -47,15 +47,21 @@ class Shop:
         return {"authorization": f"Bearer {token}"}
 
     async def call(
-        self, method: str, path: str, body: Any = None, *, scope: str = "", **more: Any
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        scope: str = "",
+        payer: str = "",
+        **more: Any,
     ) -> httpx.Response:
-        """Call the ledger for this shop."""
+        """Call the ledger for this shop, or for one of its customers."""
         transport = httpx.ASGITransport(app=self.ledger.app, raise_app_exceptions=False)
         wanted = scope or (READ if method == "GET" else WRITE)
+        headers = self.headers(wanted, **({"customer_id": payer} if payer else {}))
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-            return await http.request(
-                method, path, json=body, headers=self.headers(wanted), **more
-            )
+            return await http.request(method, path, json=body, headers=headers, **more)
 
     async def issuer(self, **changes: Any) -> Any:
         """This shop's issuer."""

@@ -107,10 +107,11 @@ async def test_stranger_and_payer_see_and_change_nothing(shop: Shop, stranger: S
     assert (await stranger.call("POST", "/invoices/run", {"mode": "test"})).status_code == 403
     own = {"name": "x", "mode": "test", "client_id": shop.client_id}
     assert (await stranger.call("PUT", "/issuers", own)).status_code == 403
-    payer = shop.headers(WRITE, customer_id=customer)
-    answer = await stranger.call("POST", f"/invoices/{row['id']}/void", {"reason": "no"})
-    assert answer.status_code == 404
-    assert payer["authorization"]
+    other = await shop.new_customer(name="Ben")
+    assert (await shop.call("GET", f"/invoices/{row['id']}", payer=customer)).status_code == 200
+    assert (await shop.call("GET", f"/invoices/{row['id']}", payer=other)).status_code == 404
+    path = f"/invoices/{row['id']}/void"
+    assert (await shop.call("POST", path, {"reason": "mine"}, payer=customer)).status_code == 403
 
 
 @pytest.mark.parametrize(
