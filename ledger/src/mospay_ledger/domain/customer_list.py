@@ -6,10 +6,10 @@ What a spreadsheet would take for a formula is written with an apostrophe before
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from mospay_ledger.domain.invoices import Fault, InvoiceInvalid
+from mospay_ledger.domain.invoices import Fault, InvoiceInvalid, Row
 
 COLUMNS = ("client_ref", "name", "email", "phone", "address", "tax_id", "locale", "active")
 NEEDED = ("client_ref", "name")
@@ -40,7 +40,7 @@ def unguarded(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and cell[1:].startswith((*FORMULA, "'")) else cell
 
 
-def written(rows: Iterable[Mapping[str, Any]], *, header: bool) -> str:
+def written(rows: Iterable[Row], *, header: bool) -> str:
     """Return customers as CSV."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")

@@ -7,6 +7,8 @@ from typing import Any
 import asyncpg
 from mospay_shared.chassis.database import Tx
 
+from mospay_ledger.domain.invoices import Row
+
 _CURRENCIES = """
 select distinct currency from accounts where kind in ('fees', 'refunds') and mode = $1
 order by currency"""
@@ -78,7 +80,7 @@ async def brought(tx: Tx, client_id: str, mode: str, currency: str, month: dt.da
     return int(await tx.value(_BROUGHT, client_id, mode, currency, month) or 0)
 
 
-async def write(tx: Tx, row: Mapping[str, Any]) -> None:
+async def write(tx: Tx, row: Row) -> None:
     """Close a month for a client."""
     names = (
         "client_id", "mode", "currency", "month", "taken_minor", "returned_minor",

@@ -1,7 +1,7 @@
 """Issuers and customers: one verb, one transaction; every change of a customer is told."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -13,6 +13,7 @@ from mospay_shared.ids import new_id
 from mospay_ledger.domain.invoices import (
     InvoiceMissing,
     ReferenceTaken,
+    Row,
     StaleVersion,
     invalid,
 )
@@ -21,7 +22,7 @@ from mospay_ledger.storage.customers import View
 
 
 async def put_issuer(
-    tx: Tx, client_id: str | None, mode: str, version: int, fields: Mapping[str, Any]
+    tx: Tx, client_id: str | None, mode: str, version: int, fields: Row
 ) -> asyncpg.Record:
     """Make a client's issuer in a mode (version 0), or change it as it was read.
 
@@ -63,7 +64,7 @@ async def issuer_for(
 
 
 async def create(
-    tx: Tx, relay: Relay, issuer: Mapping[str, Any], fields: Mapping[str, Any]
+    tx: Tx, relay: Relay, issuer: Row, fields: Row
 ) -> asyncpg.Record:
     """Make a customer; raises ReferenceTaken."""
     try:
@@ -75,7 +76,7 @@ async def create(
 
 
 async def change(
-    tx: Tx, relay: Relay, view: View, customer_id: str, version: int, fields: Mapping[str, Any]
+    tx: Tx, relay: Relay, view: View, customer_id: str, version: int, fields: Row
 ) -> asyncpg.Record:
     """Change a customer as it was read; raises InvoiceMissing, StaleVersion, ReferenceTaken."""
     there = await storage.lock_customer(tx, view, customer_id)
@@ -92,7 +93,7 @@ async def change(
 
 
 async def bring_in(
-    tx: Tx, relay: Relay, issuer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+    tx: Tx, relay: Relay, issuer: Row, rows: Sequence[Row]
 ) -> tuple[int, int]:
     """Write a checked list of customers by their reference; return how many are new, and changed.
 
@@ -116,7 +117,7 @@ def _news(was_active: bool, is_active: bool) -> str:
     return "deactivated" if was_active and not is_active else "updated"
 
 
-def told(row: Mapping[str, Any], news: str) -> Outgoing:
+def told(row: Row, news: str) -> Outgoing:
     """Return the news of a customer."""
     same = (
         "issuer_id", "client_id", "recipient_client_id", "mode", "client_ref", "name", "email",
