@@ -309,6 +309,9 @@ def _add_customers(routes: APIRouter, service: Service) -> None:
     ) -> CustomerBody:
         """Change a customer as it was read; `active` false is how one is given up."""
         view = view_of(caller)
+        async with seen_by(service, caller) as tx:  # the second wall: row-level security
+            if await storage.find_customer(tx, customer_id) is None:
+                raise missing("customer")
         async with refusals(), service.database.transaction() as tx:
             row = await usecases.change(
                 tx, service.relay, view, customer_id, body.version, _fields(body)

@@ -41,7 +41,8 @@ update invoices set status = 'void', void_reason = $2, voided_at = $3, closed_at
 where id = $1 returning *"""
 _SETTLE = """
 update invoices set status = $2, paid_minor = $3, credited_minor = $4, version = version + 1,
-    closed_at = case when $2 = 'paid' then coalesce(closed_at, $5) end, updated_at = now()
+    closed_at = case when $2 = 'paid' then coalesce(closed_at, greatest($5::timestamptz, (
+        select max(at) from invoice_payments where invoice_id = $1))) end, updated_at = now()
 where id = $1 returning *"""
 _PAYMENT = """
 insert into invoice_payments (payment_id, invoice_id, client_id, mode, recipient_client_id,
