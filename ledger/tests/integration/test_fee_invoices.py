@@ -42,9 +42,7 @@ async def close(operator: Shop, client_id: str, month: dt.date, currency: str = 
     issuer = await operator.issuer()
     ledger = operator.ledger
     async with ledger.database.transaction() as tx:
-        return await fee_invoices.close_month(
-            tx, ledger.relay, issuer, client_id, currency, month
-        )
+        return await fee_invoices.close_month(tx, ledger.relay, issuer, client_id, currency, month)
 
 
 async def returning_plan(operator: Shop, client_id: str) -> None:
@@ -143,9 +141,7 @@ async def test_month_closed_by_many_at_once_has_one_invoice(operator: Shop) -> N
     await book(operator.ledger, succeeded(client_id=client, amount_minor=1000))
     made = await asyncio.gather(*(close(operator, client, this_month()) for _ in range(6)))
     assert len([one for one in made if one is not None]) == 1
-    rows = await operator.fetch(
-        "select 1 from invoices where recipient_client_id = $1", client
-    )
+    rows = await operator.fetch("select 1 from invoices where recipient_client_id = $1", client)
     assert len(rows) == 1
 
 
@@ -169,7 +165,5 @@ async def test_live_month_is_not_closed_before_it_is_over(operator: Shop) -> Non
     client = new_id("cli")
     await book(operator.ledger, succeeded(client_id=client))
     ledger = operator.ledger
-    await fee_invoices.close_months(
-        ledger.database, ledger.relay, "test", limit=100, months_back=3
-    )
+    await fee_invoices.close_months(ledger.database, ledger.relay, "test", limit=100, months_back=3)
     assert await operator.fetch("select 1 from fee_invoices where client_id = $1", client) == []

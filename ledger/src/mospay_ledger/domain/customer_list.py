@@ -117,9 +117,7 @@ def _row(
         message = f"has {len(cells)} cells where the header has {len(header)}"
         faults.append(Fault(f"line {line}", "cells", message))
         return {}
-    given = {
-        name: unguarded(cell.strip()) for name, cell in zip(header, cells, strict=True)
-    }
+    given = {name: unguarded(cell.strip()) for name, cell in zip(header, cells, strict=True)}
     row: dict[str, Any] = {name: given.get(name) or None for name in COLUMNS}
     for name, value in given.items():
         if (message := _fault(name, value)) is not None:

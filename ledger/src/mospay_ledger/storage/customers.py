@@ -115,9 +115,7 @@ async def insert_issuer(
     return await tx.row(_INSERT_ISSUER, issuer_id, client_id, mode, *values)
 
 
-async def update_issuer(
-    tx: Tx, issuer_id: str, version: int, fields: Row
-) -> asyncpg.Record | None:
+async def update_issuer(tx: Tx, issuer_id: str, version: int, fields: Row) -> asyncpg.Record | None:
     """Change an issuer that is at this version; None where it is not."""
     values = [fields[name] for name in ISSUER_FIELDS]
     return await tx.row(_UPDATE_ISSUER, issuer_id, version, *values)
@@ -189,14 +187,10 @@ async def customers(
     limit: int,
 ) -> list[asyncpg.Record]:
     """Return customers, newest first; `search` is a part of name, address, phone or reference."""
-    return await tx.fetch(
-        _CUSTOMERS, client_id, mode, issuer_id, search, active, before, limit
-    )
+    return await tx.fetch(_CUSTOMERS, client_id, mode, issuer_id, search, active, before, limit)
 
 
-async def known_references(
-    tx: Tx, issuer_id: str, references: Sequence[str]
-) -> dict[str, bool]:
+async def known_references(tx: Tx, issuer_id: str, references: Sequence[str]) -> dict[str, bool]:
     """Return which of these references an issuer's customers have, held, and who is active."""
     rows = await tx.fetch(_KNOWN, issuer_id, references)
     return {row["client_ref"]: row["active"] for row in rows}

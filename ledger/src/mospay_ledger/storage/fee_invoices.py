@@ -59,7 +59,9 @@ async def waiting(
     return [row["client_id"] for row in rows]
 
 
-async def hold(tx: Tx, client_id: str, mode: str, currency: str, month: dt.date) -> tuple[bool, bool]:
+async def hold(
+    tx: Tx, client_id: str, mode: str, currency: str, month: dt.date
+) -> tuple[bool, bool]:
     """Hold a client's fee invoices until the commit; say whether this month, or a later, is done."""
     key = f"fees:{client_id}:{mode}:{currency}"
     await tx.run("select pg_advisory_xact_lock(hashtextextended($1, 0))", key)

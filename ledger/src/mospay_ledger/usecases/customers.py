@@ -45,9 +45,7 @@ async def put_issuer(
     return changed
 
 
-async def issuer_for(
-    tx: Tx, view: View, issuer_id: str | None, mode: str | None
-) -> asyncpg.Record:
+async def issuer_for(tx: Tx, view: View, issuer_id: str | None, mode: str | None) -> asyncpg.Record:
     """Return the issuer a change is for: the named one, else the caller's own in that mode.
 
     Raises InvoiceMissing, InvoiceInvalid.
@@ -63,9 +61,7 @@ async def issuer_for(
     return found
 
 
-async def create(
-    tx: Tx, relay: Relay, issuer: Row, fields: Row
-) -> asyncpg.Record:
+async def create(tx: Tx, relay: Relay, issuer: Row, fields: Row) -> asyncpg.Record:
     """Make a customer; raises ReferenceTaken."""
     try:
         row = await storage.insert_customer(tx, new_id("cus"), issuer, fields)
@@ -92,9 +88,7 @@ async def change(
     return row
 
 
-async def bring_in(
-    tx: Tx, relay: Relay, issuer: Row, rows: Sequence[Row]
-) -> tuple[int, int]:
+async def bring_in(tx: Tx, relay: Relay, issuer: Row, rows: Sequence[Row]) -> tuple[int, int]:
     """Write a checked list of customers by their reference; return how many are new, and changed.
 
     Those that are as the list says already stay as they are, and nobody is told.

@@ -54,9 +54,7 @@ def span_of(month: dt.date, time_zone: str) -> tuple[dt.datetime, dt.datetime]:
     return first, last
 
 
-def fee_lines(
-    rows: Sequence[Row], brought_minor: int, currency: str, tax_bps: int
-) -> list[Line]:
+def fee_lines(rows: Sequence[Row], brought_minor: int, currency: str, tax_bps: int) -> list[Line]:
     """Return the lines of a fee invoice: one a service, one for what earlier months left.
 
     A line is what was taken less what was given back; it comes to that to the unit, its tax within.
@@ -175,9 +173,7 @@ async def _netted(
     )
 
 
-async def _recipient(
-    tx: Tx, relay: Relay, issuer: Row, client_id: str
-) -> asyncpg.Record:
+async def _recipient(tx: Tx, relay: Relay, issuer: Row, client_id: str) -> asyncpg.Record:
     """Return the operator's customer that stands for a client, made where there is none."""
     found = await customers.recipient(tx, issuer["id"], client_id)
     if found is not None:
@@ -239,7 +235,5 @@ async def run(
     """Do by hand what the workers do: mark what is overdue, close months; at most `limit` each."""
     async with database.transaction() as tx:
         overdue = await invoices.mark_overdue(tx, relay, limit=limit, as_of=as_of, mode=mode)
-    closed = await close_months(
-        database, relay, mode, limit=limit, months_back=months, as_of=as_of
-    )
+    closed = await close_months(database, relay, mode, limit=limit, months_back=months, as_of=as_of)
     return Run(overdue, closed)

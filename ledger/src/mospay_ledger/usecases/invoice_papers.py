@@ -90,9 +90,7 @@ def invoice_data(
 ) -> dict[str, Any]:
     """Return what `invoice.typ` shows; a draft has the parties as they are now."""
     currency, status = invoice["currency"], invoice["status"]
-    total, tax, discount = (
-        invoice[f"{name}_minor"] for name in ("total", "tax", "discount")
-    )
+    total, tax, discount = (invoice[f"{name}_minor"] for name in ("total", "tax", "discount"))
     sums = [["Net", amount(total - tax, currency)], ["Tax", amount(tax, currency)]]
     if discount:
         sums.insert(0, ["Discounts (in the lines)", amount(-discount, currency)])
@@ -128,9 +126,7 @@ def invoice_data(
     }
 
 
-def credit_note_data(
-    note: Row, invoice: Row
-) -> dict[str, Any]:
+def credit_note_data(note: Row, invoice: Row) -> dict[str, Any]:
     """Return what `credit_note.typ` shows."""
     currency, total, tax = note["currency"], note["total_minor"], note["tax_minor"]
     kept = total - note["applied_minor"]

@@ -90,9 +90,7 @@ async def create(tx: Tx, view: View, draft: Draft, created_by: str | None = None
     return row
 
 
-async def change(
-    tx: Tx, view: View, invoice_id: str, version: int, draft: Draft
-) -> asyncpg.Record:
+async def change(tx: Tx, view: View, invoice_id: str, version: int, draft: Draft) -> asyncpg.Record:
     """Change a draft as it was read; raises what `create` and `held` raise, StepRefused."""
     totals = draft.totals()
     row = await held(tx, view, invoice_id, version)
