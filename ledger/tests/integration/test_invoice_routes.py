@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import TokenSigner
-from mospay_shared.ids import new_id
 
 from .billing_house import READ, WRITE, Shop, news_kept
 

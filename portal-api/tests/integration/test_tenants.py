@@ -149,7 +149,9 @@ BODIES = {
     "PUT /bff/v1/issuers?mode=test&client_id={client}": {"name": "x"},
     "POST /bff/v1/customers?mode=test&client_id={client}": {"name": "x"},
     "PUT /bff/v1/customers/{payment}?mode=test&client_id={client}": {"name": "x", "version": 1},
-    "POST /bff/v1/invoices?mode=test&client_id={client}": {"customer_id": "cus_x", "currency": "RWF"},
+    "POST /bff/v1/invoices?mode=test&client_id={client}": {
+        "customer_id": "cus_x", "currency": "RWF",
+    },
     "PUT /bff/v1/invoices/{payment}?mode=test&client_id={client}": {
         "customer_id": "cus_x", "currency": "RWF", "version": 1,
     },

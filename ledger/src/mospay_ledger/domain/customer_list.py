@@ -120,9 +120,9 @@ def _row(
     given = {name: unguarded(cell.strip()) for name, cell in zip(header, cells, strict=True)}
     row: dict[str, Any] = {name: given.get(name) or None for name in COLUMNS}
     for name, value in given.items():
-        if (message := _fault(name, value)) is not None:
+        if (wrong := _fault(name, value)) is not None:
             code = "required" if not value else "invalid"
-            faults.append(Fault(f"line {line}, {name}", code, message))
+            faults.append(Fault(f"line {line}, {name}", code, wrong))
     reference = given["client_ref"]
     if reference in seen:
         message = f"is on line {seen[reference]} already"

@@ -7,7 +7,6 @@ role, where row-level security bounds them again.
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
 from mospay_shared.chassis.database import Tx
@@ -60,8 +59,8 @@ _CUSTOMER = f"select * from customers where {_VIEWED} and id = $3 for no key upd
 _CUSTOMERS = """
 select * from customers
 where ($1 = '' or client_id = $1) and ($2 = '' or mode = $2) and ($3 = '' or issuer_id = $3)
-    and ($4 = '' or strpos(lower(concat_ws(' ', name, email, phone, client_ref, tax_id) collate "default"),
-        lower($4)) > 0)
+    and ($4 = '' or strpos(lower(concat_ws(' ', name, email, phone, client_ref, tax_id)
+        collate "default"), lower($4)) > 0)
     and ($5::bool is null or active = $5) and ($6 = '' or id < $6)
 order by id desc limit $7"""
 _KNOWN = """
