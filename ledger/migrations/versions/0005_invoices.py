@@ -148,10 +148,13 @@ INVOICES = [
 
 # SQLSTATE 23M02 = history is immutable (as in the journal), 23M20 = a step an invoice can't take,
 # 23M21 = totals are not the sums of the lines, 23M22 = more credit used than there is.
-FREE = """array['status', 'paid_minor', 'credited_minor', 'open_minor', 'locked_by', 'version',
-    'updated_at', 'closed_at', 'voided_at', 'void_reason']"""
 RULES = [
-    f"""create function guard_invoice() returns trigger language plpgsql
+    # What of an issued invoice may change; a column that comes later may not, unless named here.
+    """create function invoice_frozen(row_of invoices) returns jsonb language sql stable
+        set search_path = public, pg_temp as $$
+        select to_jsonb(row_of) - array['status', 'paid_minor', 'credited_minor', 'open_minor',
+            'locked_by', 'version', 'updated_at', 'closed_at', 'voided_at', 'void_reason'] $$""",
+    """create function guard_invoice() returns trigger language plpgsql
         set search_path = public, pg_temp as $$
     declare sums record;
     begin
@@ -180,7 +183,7 @@ RULES = [
                 using errcode = '23M20';
         end if;
         if old.status <> 'draft' then
-            if to_jsonb(new) - {FREE} is distinct from to_jsonb(old) - {FREE}
+            if invoice_frozen(new) is distinct from invoice_frozen(old)
                     or new.paid_minor < old.paid_minor or new.credited_minor < old.credited_minor
             then
                 raise exception 'invoice % was issued and is not changed', old.id
@@ -221,7 +224,8 @@ RULES = [
     """create trigger invoice_lines_guard before insert or update or delete on invoice_lines
         for each row execute function guard_line()""",
     # The only way to a number: nobody can call it, so none is ever taken without a paper. The row
-    # of the series stays locked until the issuing transaction ends; if that fails, so did the count.
+    # of the series stays locked until the issuing transaction ends; if that fails, so does the
+    # count.
     """create function next_number(of_issuer text, of_mode text, of_prefix text, of_year int)
         returns text language sql set search_path = public, pg_temp as $$
         insert into number_series as s (issuer_id, mode, prefix, year, next)

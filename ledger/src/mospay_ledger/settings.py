@@ -22,8 +22,12 @@ class LedgerSettings(ServiceSettings):
     simulate_amounts: int = Field(
         50_000, ge=1, le=500_000
     )  # distinct amounts: under 0.2 s to price
-    import_bytes: int = Field(2_000_000, ge=1000, le=20_000_000)  # a customer list, in memory
-    import_rows: int = Field(5000, ge=1, le=50_000)  # customers a list: one statement, under 1 s
+    customer_list_bytes: int = Field(
+        2_000_000, ge=1000, le=20_000_000
+    )  # a customer list, in memory
+    customer_list_rows: int = Field(
+        5000, ge=1, le=50_000
+    )  # customers a list: one statement, under 1 s
     overdue_seconds: float = Field(60, ge=1, le=3600)  # how late an overdue invoice may be told
     fee_seconds: float = Field(3600, ge=10, le=86_400)  # how often a month's end is looked for
     fee_months: int = Field(3, ge=1, le=24)  # months back that are closed if they were missed

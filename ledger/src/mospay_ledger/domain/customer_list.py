@@ -6,10 +6,10 @@ What a spreadsheet would take for a formula is written with an apostrophe before
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from mospay_ledger.domain.invoices import Fault, InvoiceInvalid
+from mospay_ledger.domain.invoices import Fault, InvoiceInvalid, Row
 
 COLUMNS = ("client_ref", "name", "email", "phone", "address", "tax_id", "locale", "active")
 NEEDED = ("client_ref", "name")
@@ -40,7 +40,7 @@ def unguarded(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and cell[1:].startswith((*FORMULA, "'")) else cell
 
 
-def written(rows: Iterable[Mapping[str, Any]], *, header: bool) -> str:
+def written(rows: Iterable[Row], *, header: bool) -> str:
     """Return customers as CSV."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
@@ -117,14 +117,12 @@ def _row(
         message = f"has {len(cells)} cells where the header has {len(header)}"
         faults.append(Fault(f"line {line}", "cells", message))
         return {}
-    given = {
-        name: unguarded(cell.strip()) for name, cell in zip(header, cells, strict=True)
-    }
+    given = {name: unguarded(cell.strip()) for name, cell in zip(header, cells, strict=True)}
     row: dict[str, Any] = {name: given.get(name) or None for name in COLUMNS}
     for name, value in given.items():
-        if (message := _fault(name, value)) is not None:
+        if (wrong := _fault(name, value)) is not None:
             code = "required" if not value else "invalid"
-            faults.append(Fault(f"line {line}, {name}", code, message))
+            faults.append(Fault(f"line {line}, {name}", code, wrong))
     reference = given["client_ref"]
     if reference in seen:
         message = f"is on line {seen[reference]} already"

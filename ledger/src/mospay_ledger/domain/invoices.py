@@ -9,10 +9,10 @@ InvoiceError(LedgerError)
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from mospay_ledger.domain.errors import AMOUNT_LIMIT_MINOR, LedgerError
 from mospay_ledger.domain.fees import BASIS, share
@@ -30,6 +30,12 @@ STEPS: dict[str, frozenset[str]] = {
     "void": frozenset(),
 }
 AGES = ("current", "days_1_30", "days_31_60", "days_61_90", "days_over_90")
+
+
+class Row(Protocol):
+    """What can be asked by name: a row of the database, or a dictionary."""
+
+    def __getitem__(self, key: str, /) -> Any: ...
 
 
 class InvoiceError(LedgerError):
@@ -192,7 +198,7 @@ def totals_of(lines: Sequence[Line]) -> Totals:
     return totals
 
 
-def open_balance(invoice: Mapping[str, Any]) -> int:
+def open_balance(invoice: Row) -> int:
     """Return what of an invoice (a row, or its event) is still to be paid, minor units.
 
     Once nothing is open nothing opens again: what is paid or credited beyond is the customer's.
@@ -209,7 +215,7 @@ def check_step(status: str, to: str) -> None:
         raise StepRefused(status, f"an invoice that is {status} can't become {to}")
 
 
-def status_after(invoice: Mapping[str, Any], *, paid_minor: int, credited_minor: int) -> str:
+def status_after(invoice: Row, *, paid_minor: int, credited_minor: int) -> str:
     """Return an issued invoice's state once so much is paid and credited.
 
     An overdue invoice stays overdue until nothing is open, whatever part of it is paid.
@@ -220,7 +226,7 @@ def status_after(invoice: Mapping[str, Any], *, paid_minor: int, credited_minor:
     return "part_paid" if status == "issued" and paid_minor else status
 
 
-def credited_tax(invoice: Mapping[str, Any], amount_minor: int, tax_before_minor: int) -> int:
+def credited_tax(invoice: Row, amount_minor: int, tax_before_minor: int) -> int:
     """Return the tax in the next credit of `amount_minor`.
 
     The share of all credited so far, half to even, less what earlier notes had: notes over the

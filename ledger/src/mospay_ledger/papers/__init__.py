@@ -102,9 +102,7 @@ def _numbers(value: Any) -> list[int]:
 def fonts() -> typst.Fonts:
     """Return the fonts of papers, read once."""
     folders = [str(resources.files(package)) for package in FONTS]
-    return typst.Fonts(
-        include_system_fonts=False, include_embedded_fonts=True, font_paths=folders
-    )
+    return typst.Fonts(include_system_fonts=False, include_embedded_fonts=True, font_paths=folders)
 
 
 def _compile(template: str, packed: str) -> bytes:

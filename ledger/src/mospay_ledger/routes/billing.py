@@ -99,9 +99,7 @@ async def refusals() -> AsyncIterator[None]:
     try:
         yield
     except InvoiceInvalid as error:
-        faults = [
-            FieldProblem(field=f.field, code=f.code, message=f.message) for f in error.faults
-        ]
+        faults = [FieldProblem(field=f.field, code=f.code, message=f.message) for f in error.faults]
         raise Problem(422, error.code, "The request is not valid", errors=faults) from error
     except InvoiceError as error:
         extra: dict[str, Any] = {}

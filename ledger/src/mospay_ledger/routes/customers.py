@@ -222,12 +222,12 @@ def _add_lists(routes: APIRouter, service: Service, settings: LedgerSettings) ->
         content = b""
         async for chunk in request.stream():
             content += chunk
-            if len(content) > settings.import_bytes:
-                title = f"A list has at most {settings.import_bytes} bytes: send it in parts"
+            if len(content) > settings.customer_list_bytes:
+                title = f"A list has at most {settings.customer_list_bytes} bytes: send it in parts"
                 raise Problem(413, "too_large", title)
         view = view_of(caller)
         async with refusals():
-            rows = customer_list.read(content, row_limit=settings.import_rows)
+            rows = customer_list.read(content, row_limit=settings.customer_list_rows)
             async with service.database.transaction() as tx:
                 issuer = await usecases.issuer_for(tx, view, issuer_id or None, mode or None)
                 created, updated = await usecases.bring_in(tx, service.relay, issuer, rows)
@@ -309,6 +309,9 @@ def _add_customers(routes: APIRouter, service: Service) -> None:
     ) -> CustomerBody:
         """Change a customer as it was read; `active` false is how one is given up."""
         view = view_of(caller)
+        async with seen_by(service, caller) as tx:  # the second wall: row-level security
+            if await storage.find_customer(tx, customer_id) is None:
+                raise missing("customer")
         async with refusals(), service.database.transaction() as tx:
             row = await usecases.change(
                 tx, service.relay, view, customer_id, body.version, _fields(body)

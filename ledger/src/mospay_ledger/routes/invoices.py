@@ -334,9 +334,7 @@ def _add_drafts(routes: APIRouter, service: Service) -> None:
             return await detail(tx, row["id"])
 
     @routes.put("/invoices/{invoice_id}")
-    async def change(
-        invoice_id: Id, body: DraftChange, caller: Caller = writer
-    ) -> InvoiceDetail:
+    async def change(invoice_id: Id, body: DraftChange, caller: Caller = writer) -> InvoiceDetail:
         """Change a draft as it was read; its lines are replaced."""
         view = view_of(caller)
         await must_see(service, caller, invoice_id)
@@ -410,9 +408,7 @@ def _add_steps(routes: APIRouter, service: Service) -> None:
         )
 
     @routes.post("/invoices/{invoice_id}/use-credit")
-    async def use_credit(
-        invoice_id: Id, body: UseCredit, caller: Caller = writer
-    ) -> InvoiceDetail:
+    async def use_credit(invoice_id: Id, body: UseCredit, caller: Caller = writer) -> InvoiceDetail:
         """Pay what is open from the customer's credit."""
         view = view_of(caller)
         return await step(

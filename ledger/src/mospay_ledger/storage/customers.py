@@ -5,12 +5,13 @@ role, where row-level security bounds them again.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
 from mospay_shared.chassis.database import Tx
+
+from mospay_ledger.domain.invoices import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ _CUSTOMER = f"select * from customers where {_VIEWED} and id = $3 for no key upd
 _CUSTOMERS = """
 select * from customers
 where ($1 = '' or client_id = $1) and ($2 = '' or mode = $2) and ($3 = '' or issuer_id = $3)
-    and ($4 = '' or strpos(lower(concat_ws(' ', name, email, phone, client_ref, tax_id)),
-        lower($4)) > 0)
+    and ($4 = '' or strpos(lower(concat_ws(' ', name, email, phone, client_ref, tax_id)
+        collate "default"), lower($4)) > 0)
     and ($5::bool is null or active = $5) and ($6 = '' or id < $6)
 order by id desc limit $7"""
 _KNOWN = """
@@ -106,16 +107,14 @@ async def issuers(
 
 
 async def insert_issuer(
-    tx: Tx, issuer_id: str, client_id: str | None, mode: str, fields: Mapping[str, Any]
+    tx: Tx, issuer_id: str, client_id: str | None, mode: str, fields: Row
 ) -> asyncpg.Record | None:
     """Write an issuer; None where the client has one in this mode."""
     values = [fields[name] for name in ISSUER_FIELDS]
     return await tx.row(_INSERT_ISSUER, issuer_id, client_id, mode, *values)
 
 
-async def update_issuer(
-    tx: Tx, issuer_id: str, version: int, fields: Mapping[str, Any]
-) -> asyncpg.Record | None:
+async def update_issuer(tx: Tx, issuer_id: str, version: int, fields: Row) -> asyncpg.Record | None:
     """Change an issuer that is at this version; None where it is not."""
     values = [fields[name] for name in ISSUER_FIELDS]
     return await tx.row(_UPDATE_ISSUER, issuer_id, version, *values)
@@ -131,8 +130,8 @@ async def knows_zone(tx: Tx, time_zone: str) -> bool:
 async def insert_customer(
     tx: Tx,
     customer_id: str,
-    issuer: Mapping[str, Any],
-    fields: Mapping[str, Any],
+    issuer: Row,
+    fields: Row,
     recipient_client_id: str | None = None,
 ) -> asyncpg.Record:
     """Write a customer; asyncpg.UniqueViolationError where its reference is taken."""
@@ -149,7 +148,7 @@ async def insert_customer(
     return row
 
 
-async def update_customer(tx: Tx, customer_id: str, fields: Mapping[str, Any]) -> asyncpg.Record:
+async def update_customer(tx: Tx, customer_id: str, fields: Row) -> asyncpg.Record:
     """Change a customer that is locked."""
     row = await tx.row(_UPDATE_CUSTOMER, customer_id, *(fields[name] for name in CUSTOMER_FIELDS))
     assert row is not None
@@ -187,21 +186,17 @@ async def customers(
     limit: int,
 ) -> list[asyncpg.Record]:
     """Return customers, newest first; `search` is a part of name, address, phone or reference."""
-    return await tx.fetch(
-        _CUSTOMERS, client_id, mode, issuer_id, search, active, before, limit
-    )
+    return await tx.fetch(_CUSTOMERS, client_id, mode, issuer_id, search, active, before, limit)
 
 
-async def known_references(
-    tx: Tx, issuer_id: str, references: Sequence[str]
-) -> dict[str, bool]:
+async def known_references(tx: Tx, issuer_id: str, references: Sequence[str]) -> dict[str, bool]:
     """Return which of these references an issuer's customers have, held, and who is active."""
     rows = await tx.fetch(_KNOWN, issuer_id, references)
     return {row["client_ref"]: row["active"] for row in rows}
 
 
 async def import_customers(
-    tx: Tx, issuer: Mapping[str, Any], ids: Sequence[str], rows: Sequence[Mapping[str, Any]]
+    tx: Tx, issuer: Row, ids: Sequence[str], rows: Sequence[Row]
 ) -> list[asyncpg.Record]:
     """Write customers by their reference; returns those that are new or not what they were."""
     keys = ("client_ref", "name", "email", "phone", "address", "tax_id", "locale", "active")
@@ -223,7 +218,7 @@ async def credit_of(tx: Tx, customer_id: str) -> list[asyncpg.Record]:
 async def write_credit(
     tx: Tx,
     credit_id: str,
-    invoice: Mapping[str, Any],
+    invoice: Row,
     *,
     amount_minor: int,
     source: str,

@@ -7,6 +7,8 @@ from typing import Any
 import asyncpg
 from mospay_shared.chassis.database import Tx
 
+from mospay_ledger.domain.invoices import Row
+
 _CURRENCIES = """
 select distinct currency from accounts where kind in ('fees', 'refunds') and mode = $1
 order by currency"""
@@ -57,8 +59,10 @@ async def waiting(
     return [row["client_id"] for row in rows]
 
 
-async def hold(tx: Tx, client_id: str, mode: str, currency: str, month: dt.date) -> tuple[bool, bool]:
-    """Hold a client's fee invoices until the commit; say whether this month, or a later, is done."""
+async def hold(
+    tx: Tx, client_id: str, mode: str, currency: str, month: dt.date
+) -> tuple[bool, bool]:
+    """Hold a client's fee invoices until the commit; say whether this month, a later one, is done."""
     key = f"fees:{client_id}:{mode}:{currency}"
     await tx.run("select pg_advisory_xact_lock(hashtextextended($1, 0))", key)
     row = await tx.row(_STATE, client_id, mode, currency, month)
@@ -78,7 +82,7 @@ async def brought(tx: Tx, client_id: str, mode: str, currency: str, month: dt.da
     return int(await tx.value(_BROUGHT, client_id, mode, currency, month) or 0)
 
 
-async def write(tx: Tx, row: Mapping[str, Any]) -> None:
+async def write(tx: Tx, row: Row) -> None:
     """Close a month for a client."""
     names = (
         "client_id", "mode", "currency", "month", "taken_minor", "returned_minor",

@@ -1,13 +1,12 @@
 """Invoices, their lines, payments and credit notes; due ones, ageing."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import asyncpg
 from mospay_shared.chassis.database import Tx
 
-from mospay_ledger.domain.invoices import Line, Totals
+from mospay_ledger.domain.invoices import Line, Row, Totals
 from mospay_ledger.storage.customers import View
 
 _VIEWED = "($1::text is null or client_id = $1) and ($2::text is null or mode = $2)"
@@ -41,7 +40,8 @@ update invoices set status = 'void', void_reason = $2, voided_at = $3, closed_at
 where id = $1 returning *"""
 _SETTLE = """
 update invoices set status = $2, paid_minor = $3, credited_minor = $4, version = version + 1,
-    closed_at = case when $2 = 'paid' then coalesce(closed_at, $5) end, updated_at = now()
+    closed_at = case when $2 = 'paid' then coalesce(closed_at, greatest($5::timestamptz, (
+        select max(at) from invoice_payments where invoice_id = $1))) end, updated_at = now()
 where id = $1 returning *"""
 _PAYMENT = """
 insert into invoice_payments (payment_id, invoice_id, client_id, mode, recipient_client_id,
@@ -121,9 +121,9 @@ async def lock(tx: Tx, view: View, invoice_id: str) -> asyncpg.Record | None:
 async def insert(
     tx: Tx,
     invoice_id: str,
-    customer: Mapping[str, Any],
+    customer: Row,
     totals: Totals,
-    terms: Mapping[str, Any],
+    terms: Row,
     created_by: str | None,
 ) -> asyncpg.Record:
     """Write a draft; `terms` are currency, allow_partial, due_on, notes and reference."""
@@ -150,7 +150,7 @@ async def insert(
 
 
 async def update_draft(
-    tx: Tx, invoice_id: str, customer_id: str, totals: Totals, terms: Mapping[str, Any]
+    tx: Tx, invoice_id: str, customer_id: str, totals: Totals, terms: Row
 ) -> asyncpg.Record:
     """Change a draft that is locked."""
     row = await tx.row(
@@ -170,7 +170,7 @@ async def update_draft(
     return row
 
 
-async def write_lines(tx: Tx, invoice: Mapping[str, Any], lines: Sequence[Line]) -> None:
+async def write_lines(tx: Tx, invoice: Row, lines: Sequence[Line]) -> None:
     """Put these lines in the place of a draft's."""
     await tx.run("delete from invoice_lines where invoice_id = $1", invoice["id"])
     amounts = [line.amounts() for line in lines]
@@ -208,8 +208,8 @@ async def issue(
     issued_on: dt.date,
     issued_at: dt.datetime,
     due_on: dt.date,
-    issuer: Mapping[str, Any],
-    customer: Mapping[str, Any],
+    issuer: Row,
+    customer: Row,
 ) -> asyncpg.Record:
     """Issue a locked draft with copies of its parties; the database gives it its number."""
     row = await tx.row(_ISSUE, invoice_id, issued_on, issued_at, due_on, issuer, customer)
@@ -250,7 +250,7 @@ async def has_payment(tx: Tx, payment_id: str) -> bool:
 
 async def write_payment(
     tx: Tx,
-    invoice: Mapping[str, Any],
+    invoice: Row,
     *,
     payment_id: str,
     source: str,
@@ -277,7 +277,7 @@ async def write_payment(
 async def write_credit_note(
     tx: Tx,
     note_id: str,
-    invoice: Mapping[str, Any],
+    invoice: Row,
     *,
     total_minor: int,
     tax_minor: int,

@@ -1,8 +1,7 @@
 """Issuers and customers: one verb, one transaction; every change of a customer is told."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import asyncpg
 from mospay_shared.chassis.database import Tx
@@ -13,6 +12,7 @@ from mospay_shared.ids import new_id
 from mospay_ledger.domain.invoices import (
     InvoiceMissing,
     ReferenceTaken,
+    Row,
     StaleVersion,
     invalid,
 )
@@ -21,7 +21,7 @@ from mospay_ledger.storage.customers import View
 
 
 async def put_issuer(
-    tx: Tx, client_id: str | None, mode: str, version: int, fields: Mapping[str, Any]
+    tx: Tx, client_id: str | None, mode: str, version: int, fields: Row
 ) -> asyncpg.Record:
     """Make a client's issuer in a mode (version 0), or change it as it was read.
 
@@ -44,9 +44,7 @@ async def put_issuer(
     return changed
 
 
-async def issuer_for(
-    tx: Tx, view: View, issuer_id: str | None, mode: str | None
-) -> asyncpg.Record:
+async def issuer_for(tx: Tx, view: View, issuer_id: str | None, mode: str | None) -> asyncpg.Record:
     """Return the issuer a change is for: the named one, else the caller's own in that mode.
 
     Raises InvoiceMissing, InvoiceInvalid.
@@ -62,9 +60,7 @@ async def issuer_for(
     return found
 
 
-async def create(
-    tx: Tx, relay: Relay, issuer: Mapping[str, Any], fields: Mapping[str, Any]
-) -> asyncpg.Record:
+async def create(tx: Tx, relay: Relay, issuer: Row, fields: Row) -> asyncpg.Record:
     """Make a customer; raises ReferenceTaken."""
     try:
         row = await storage.insert_customer(tx, new_id("cus"), issuer, fields)
@@ -75,7 +71,7 @@ async def create(
 
 
 async def change(
-    tx: Tx, relay: Relay, view: View, customer_id: str, version: int, fields: Mapping[str, Any]
+    tx: Tx, relay: Relay, view: View, customer_id: str, version: int, fields: Row
 ) -> asyncpg.Record:
     """Change a customer as it was read; raises InvoiceMissing, StaleVersion, ReferenceTaken."""
     there = await storage.lock_customer(tx, view, customer_id)
@@ -91,9 +87,7 @@ async def change(
     return row
 
 
-async def bring_in(
-    tx: Tx, relay: Relay, issuer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
-) -> tuple[int, int]:
+async def bring_in(tx: Tx, relay: Relay, issuer: Row, rows: Sequence[Row]) -> tuple[int, int]:
     """Write a checked list of customers by their reference; return how many are new, and changed.
 
     Those that are as the list says already stay as they are, and nobody is told.
@@ -116,7 +110,7 @@ def _news(was_active: bool, is_active: bool) -> str:
     return "deactivated" if was_active and not is_active else "updated"
 
 
-def told(row: Mapping[str, Any], news: str) -> Outgoing:
+def told(row: Row, news: str) -> Outgoing:
     """Return the news of a customer."""
     same = (
         "issuer_id", "client_id", "recipient_client_id", "mode", "client_ref", "name", "email",

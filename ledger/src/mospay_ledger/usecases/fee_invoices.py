@@ -5,10 +5,9 @@ The fees were kept when payments were captured, so such an invoice is paid as so
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -18,7 +17,7 @@ from mospay_shared.chassis.outbox import Relay
 from mospay_shared.ids import new_id
 from mospay_shared.money import MoneyError, format_minor
 
-from mospay_ledger.domain.invoices import Line, StepRefused, totals_of
+from mospay_ledger.domain.invoices import Line, Row, StepRefused, totals_of
 from mospay_ledger.storage import customers
 from mospay_ledger.storage import fee_invoices as storage
 from mospay_ledger.storage import invoices as papers
@@ -54,9 +53,7 @@ def span_of(month: dt.date, time_zone: str) -> tuple[dt.datetime, dt.datetime]:
     return first, last
 
 
-def fee_lines(
-    rows: Sequence[Mapping[str, Any]], brought_minor: int, currency: str, tax_bps: int
-) -> list[Line]:
+def fee_lines(rows: Sequence[Row], brought_minor: int, currency: str, tax_bps: int) -> list[Line]:
     """Return the lines of a fee invoice: one a service, one for what earlier months left.
 
     A line is what was taken less what was given back; it comes to that to the unit, its tax within.
@@ -84,7 +81,7 @@ def fee_lines(
     return found
 
 
-def _words(row: Mapping[str, Any], currency: str) -> str:
+def _words(row: Row, currency: str) -> str:
     words = f"Fees of {row['service_id'] or 'payments'}: {row['payments']} payments"
     if row["returned_minor"]:
         words += f", {_amount(row['returned_minor'], currency)} given back"
@@ -100,7 +97,7 @@ def _amount(minor: int, currency: str) -> str:
 
 
 async def close_month(
-    tx: Tx, relay: Relay, issuer: Mapping[str, Any], client_id: str, currency: str, month: dt.date
+    tx: Tx, relay: Relay, issuer: Row, client_id: str, currency: str, month: dt.date
 ) -> asyncpg.Record | None:
     """Close a month for a client, once: issue the invoice of its fees and mark it netted.
 
@@ -146,7 +143,7 @@ async def close_month(
 async def _netted(
     tx: Tx,
     relay: Relay,
-    issuer: Mapping[str, Any],
+    issuer: Row,
     client_id: str,
     currency: str,
     month: dt.date,
@@ -175,9 +172,7 @@ async def _netted(
     )
 
 
-async def _recipient(
-    tx: Tx, relay: Relay, issuer: Mapping[str, Any], client_id: str
-) -> asyncpg.Record:
+async def _recipient(tx: Tx, relay: Relay, issuer: Row, client_id: str) -> asyncpg.Record:
     """Return the operator's customer that stands for a client, made where there is none."""
     found = await customers.recipient(tx, issuer["id"], client_id)
     if found is not None:
@@ -239,7 +234,5 @@ async def run(
     """Do by hand what the workers do: mark what is overdue, close months; at most `limit` each."""
     async with database.transaction() as tx:
         overdue = await invoices.mark_overdue(tx, relay, limit=limit, as_of=as_of, mode=mode)
-    closed = await close_months(
-        database, relay, mode, limit=limit, months_back=months, as_of=as_of
-    )
+    closed = await close_months(database, relay, mode, limit=limit, months_back=months, as_of=as_of)
     return Run(overdue, closed)

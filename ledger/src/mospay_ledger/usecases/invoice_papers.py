@@ -4,13 +4,14 @@ A paper is made of what an invoice said when it was issued, not of what its part
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 from mospay_shared.money import MoneyError, format_minor
 
 from mospay_ledger import papers
+from mospay_ledger.domain.invoices import Row
 
 ENTRY_LIMIT = 5000  # rows of an ageing paper: about a hundred pages
 SOURCES = {
@@ -42,13 +43,13 @@ def percent(basis_points: int) -> str:
     return f"{(Decimal(basis_points) / 100).normalize():f} %"
 
 
-def _lines_of(party: Mapping[str, Any]) -> list[str]:
+def _lines_of(party: Any) -> list[str]:
     tax_id = f"Tax id {party['tax_id']}" if party.get("tax_id") else ""
     found = [*str(party.get("address") or "").splitlines(), tax_id]
     return [line for line in (*found, party.get("email"), party.get("phone")) if line]
 
 
-def _head(issuer: Mapping[str, Any]) -> dict[str, Any]:
+def _head(issuer: Any) -> dict[str, Any]:
     return {
         "name": issuer["name"],
         "lines": _lines_of(issuer),
@@ -57,7 +58,7 @@ def _head(issuer: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _party(customer: Mapping[str, Any]) -> list[str]:
+def _party(customer: Any) -> list[str]:
     return [customer["name"], *_lines_of(customer)]
 
 
@@ -66,7 +67,7 @@ def _quantity(value: Decimal) -> str:
     return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 
-def _line(row: Mapping[str, Any], currency: str) -> list[str]:
+def _line(row: Row, currency: str) -> list[str]:
     discount = amount(-row["discount_minor"], currency) if row["discount_minor"] else ""
     rate = percent(row["tax_rate_bps"]) if row["tax_rate_bps"] else ""
     return [
@@ -80,18 +81,16 @@ def _line(row: Mapping[str, Any], currency: str) -> list[str]:
 
 
 def invoice_data(
-    invoice: Mapping[str, Any],
-    lines: Sequence[Mapping[str, Any]],
-    payments: Sequence[Mapping[str, Any]],
-    notes: Sequence[Mapping[str, Any]],
-    issuer: Mapping[str, Any],
-    customer: Mapping[str, Any],
+    invoice: Row,
+    lines: Sequence[Row],
+    payments: Sequence[Row],
+    notes: Sequence[Row],
+    issuer: Any,
+    customer: Any,
 ) -> dict[str, Any]:
     """Return what `invoice.typ` shows; a draft has the parties as they are now."""
     currency, status = invoice["currency"], invoice["status"]
-    total, tax, discount = (
-        invoice[f"{name}_minor"] for name in ("total", "tax", "discount")
-    )
+    total, tax, discount = (invoice[f"{name}_minor"] for name in ("total", "tax", "discount"))
     sums = [["Net", amount(total - tax, currency)], ["Tax", amount(tax, currency)]]
     if discount:
         sums.insert(0, ["Discounts (in the lines)", amount(-discount, currency)])
@@ -127,9 +126,7 @@ def invoice_data(
     }
 
 
-def credit_note_data(
-    note: Mapping[str, Any], invoice: Mapping[str, Any]
-) -> dict[str, Any]:
+def credit_note_data(note: Row, invoice: Row) -> dict[str, Any]:
     """Return what `credit_note.typ` shows."""
     currency, total, tax = note["currency"], note["total_minor"], note["tax_minor"]
     kept = total - note["applied_minor"]
@@ -153,12 +150,12 @@ def credit_note_data(
 
 
 def ageing_data(
-    issuer: Mapping[str, Any],
+    issuer: Any,
     as_of: dt.date,
-    totals: Sequence[Mapping[str, Any]],
-    rows: Sequence[Mapping[str, Any]],
-    customer: Mapping[str, Any] | None = None,
-    invoices: Sequence[Mapping[str, Any]] = (),
+    totals: Sequence[Row],
+    rows: Sequence[Row],
+    customer: Any = None,
+    invoices: Sequence[Row] = (),
 ) -> dict[str, Any]:
     """Return what `ageing.typ` shows: of all customers, or of one with the invoices behind it."""
     return {
@@ -194,7 +191,7 @@ def ageing_data(
     }
 
 
-def _ages(row: Mapping[str, Any]) -> list[str]:
+def _ages(row: Row) -> list[str]:
     return [amount(row[age], row["currency"]) if row[age] else "" for age in AGE_NAMES]
 
 
@@ -203,7 +200,7 @@ async def invoice(*parts: Any) -> bytes:
     return await papers.render("invoice", invoice_data(*parts))
 
 
-async def credit_note(note: Mapping[str, Any], of_invoice: Mapping[str, Any]) -> bytes:
+async def credit_note(note: Row, of_invoice: Row) -> bytes:
     """Return a credit note as PDF; raises papers.PaperError."""
     return await papers.render("credit_note", credit_note_data(note, of_invoice))
 

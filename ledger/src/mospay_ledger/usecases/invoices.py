@@ -6,7 +6,7 @@ numbers it. Nothing here posts: what customers owe a merchant is not money we ho
 
 import datetime as dt
 from collections import Counter as Tally
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,6 +24,7 @@ from mospay_ledger.domain import invoices as rules
 from mospay_ledger.domain.invoices import (
     InvoiceMissing,
     Line,
+    Row,
     StaleVersion,
     StepRefused,
     Totals,
@@ -89,9 +90,7 @@ async def create(tx: Tx, view: View, draft: Draft, created_by: str | None = None
     return row
 
 
-async def change(
-    tx: Tx, view: View, invoice_id: str, version: int, draft: Draft
-) -> asyncpg.Record:
+async def change(tx: Tx, view: View, invoice_id: str, version: int, draft: Draft) -> asyncpg.Record:
     """Change a draft as it was read; raises what `create` and `held` raise, StepRefused."""
     totals = draft.totals()
     row = await held(tx, view, invoice_id, version)
@@ -110,7 +109,7 @@ async def drop(tx: Tx, view: View, invoice_id: str, version: int) -> None:
     await storage.delete_draft(tx, invoice_id)
 
 
-def _still_draft(row: Mapping[str, Any]) -> None:
+def _still_draft(row: Row) -> None:
     if row["status"] != "draft":
         raise StepRefused(row["status"], "an issued invoice is not changed: void or credit it")
 
@@ -362,7 +361,7 @@ async def mark_overdue(
 
 
 async def _settle(
-    tx: Tx, row: Mapping[str, Any], paid_minor: int, credited_minor: int, at: dt.datetime
+    tx: Tx, row: Row, paid_minor: int, credited_minor: int, at: dt.datetime
 ) -> asyncpg.Record:
     status = rules.status_after(row, paid_minor=paid_minor, credited_minor=credited_minor)
     if status != row["status"]:
@@ -388,7 +387,7 @@ async def _tell(tx: Tx, relay: Relay, news: Sequence[Outgoing]) -> None:
     tx.after_commit(count)
 
 
-def told(row: Mapping[str, Any], news: str, at: dt.datetime, **more: Any) -> Outgoing:
+def told(row: Row, news: str, at: dt.datetime, **more: Any) -> Outgoing:
     """Return the news of an invoice."""
     same = (
         "issuer_id", "client_id", "recipient_client_id", "mode", "customer_id", "number",

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from mospay_portal_api.domain.errors import Forbidden
 
 EMAIL_PATTERN = r"^[^@\s\x00]{1,64}@[A-Za-z0-9.-]{1,190}\.[A-Za-z0-9-]{2,63}$"
-READS = frozenset(
-    {"directory:read", "ledger:read", "risk:read", "functions:read", "invoices:read"}
-)
+READS = frozenset({"directory:read", "ledger:read", "risk:read", "functions:read", "invoices:read"})
 CHANGES = frozenset(
     {
         "directory:write",

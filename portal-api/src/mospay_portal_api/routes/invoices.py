@@ -158,7 +158,7 @@ def files_router(context: Context) -> APIRouter:
     async def passed(person: Person, mode: str, client_id: str | None, path: str,
                      **query: Any) -> StreamingResponse:  # fmt: skip
         me = await asked(context, person, mode, client_id)
-        query |= {"mode": mode} if "invoices/" not in path and "notes/" not in path else {}
+        query |= {"mode": mode}
         found = await context.house.file(
             LEDGER, f"{BASE}/{path}", READ, me, query, timeout_seconds=PAPER_SECONDS
         )
