@@ -26,7 +26,7 @@ from mospay_notifier.domain import TEST_EVENT, TooManyEndpoints, event_name, new
 _HIDDEN = {"service_id", "app_id", "previous_status"}
 
 Told = PaymentEventV1 | RefundEventV1 | InvoiceEventV1 | CustomerEventV1
-News = Event[PaymentEventV1] | Event[RefundEventV1] | Event[InvoiceEventV1] | Event[CustomerEventV1]
+News = Event[PaymentEventV1] | Event[RefundEventV1] | Event[InvoiceEventV1 | CustomerEventV1]
 # Which member of a body names what it is about.
 _SUBJECTS: dict[type, str] = {
     PaymentEventV1: "payment_id",

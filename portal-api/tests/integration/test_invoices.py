@@ -120,7 +120,7 @@ async def test_customer_list_is_passed_on_as_it_is_and_audited(portal: Portal) -
     )
     assert (answer.status_code, answer.json()) == (200, told)
     assert portal.house.sent[-1][2] == {"list": "client_ref,name\r\nC-1,Amélie\r\n"}
-    assert [row["after"] for row in await audited(portal, client)] == [told]
+    assert (await audited(portal, client))[-1]["after"] == told
     large = await browser.http.post(
         "/bff/v1/customer-imports?mode=test",
         content=b"a" * 2_000_001,

@@ -62,7 +62,7 @@ async def waiting(
 async def hold(
     tx: Tx, client_id: str, mode: str, currency: str, month: dt.date
 ) -> tuple[bool, bool]:
-    """Hold a client's fee invoices until the commit; say whether this month, a later one, is done."""
+    """Hold a client's fee invoices until the commit; say if this month, or a later one, is done."""
     key = f"fees:{client_id}:{mode}:{currency}"
     await tx.run("select pg_advisory_xact_lock(hashtextextended($1, 0))", key)
     row = await tx.row(_STATE, client_id, mode, currency, month)
