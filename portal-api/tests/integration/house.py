@@ -24,7 +24,7 @@ SERVICES = {
 }
 BILLING = (
     "issuers", "customers", "customer-imports", "invoices", "credit-notes", "ageing",
-    "fee-invoices",
+    "fee-invoices", "links",
 )  # fmt: skip
 
 
