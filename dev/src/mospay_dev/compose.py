@@ -22,7 +22,9 @@ def write_environment(target: Path, say: Callable[[str], None]) -> None:
     keys = new_keys()
     trusted = (
         f"portal-api={public_key(keys['portal_signing'])},"
-        f"gateway={public_key(keys['gateway_signing'])}"
+        f"gateway={public_key(keys['gateway_signing'])},"
+        f"ledger={public_key(keys['ledger_signing'])},"
+        f"notifier={public_key(keys['notifier_signing'])}"
     )
     lines = [f"MOSPAY_{name.upper()}={value}" for name, value in keys.items()]
     lines.append(f"MOSPAY_TRUSTED_KEYS={trusted}")

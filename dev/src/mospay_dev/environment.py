@@ -45,7 +45,9 @@ def service_environment(service: str, backing: Backing) -> dict[str, str]:
         "HTTP_PORT": str(backing.ports[service]),
         "TRUSTED_KEYS": (
             f"portal-api={public_key(keys['portal_signing'])},"
-            f"gateway={public_key(keys['gateway_signing'])}"
+            f"gateway={public_key(keys['gateway_signing'])},"
+            f"ledger={public_key(keys['ledger_signing'])},"
+            f"notifier={public_key(keys['notifier_signing'])}"
         ),
         "ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8",  # the demo's provider and receiver live here
     }
@@ -76,8 +78,19 @@ def _own_variables(spec: ServiceSpec, backing: Backing) -> dict[str, str]:
                 "CALLBACK_URL": backing.url("gateway"),
                 "CALLBACK_SECRET_SIMULATOR": keys["callback"],
             }
+        case "ledger":
+            return {
+                "SIGNING_KEY": keys["ledger_signing"],
+                "SECRETS_KEY": f"k1:{keys['intent_secrets']}",
+                "GATEWAY_URL": backing.url("gateway"),
+            }
         case "notifier":
-            return {"SECRETS_KEY": f"k1:{keys['endpoint_secrets']}"}
+            return {
+                "SECRETS_KEY": f"k1:{keys['endpoint_secrets']}",
+                "SIGNING_KEY": keys["notifier_signing"],
+                "LEDGER_URL": backing.url("ledger"),
+                "PUBLIC_URL": backing.url("portal-api"),
+            }
         case "portal-api":
             urls = {
                 f"{SERVICES[name].prefix}URL": backing.url(name)

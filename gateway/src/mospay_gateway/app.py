@@ -25,7 +25,7 @@ from mospay_gateway.clients import ReporterClient, RouterClient, SharedCounts
 from mospay_gateway.domain.addresses import AddressRules, Proxies
 from mospay_gateway.domain.catalogue import Catalogue
 from mospay_gateway.domain.idempotency import Fingerprints
-from mospay_gateway.routes import internal
+from mospay_gateway.routes import behalf, internal
 from mospay_gateway.routes.answers import install_answers
 from mospay_gateway.routes.documents import install_document
 from mospay_gateway.routes.edge import ApiLogEdge, GateEdge
@@ -88,6 +88,7 @@ def create_service(settings: GatewaySettings) -> Service:
     )
     routes.add_routes(service.app, parts)
     service.app.include_router(internal.router(replica, service.verifier))
+    service.app.include_router(behalf.router(parts, service.verifier))
     service.trace_sources.append(trace_source)
     install_answers(service.app)
     install_document(service.app)

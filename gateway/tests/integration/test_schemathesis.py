@@ -52,6 +52,11 @@ class Live:
 
     def headers(self, path: str) -> dict[str, str]:
         """Return what lets a caller in at a path."""
+        if path.startswith("/internal/v1/payments"):
+            ledger = TokenSigner("ledger", self.env["LEDGER_SIGNING_KEY"])
+            tenant = {"client_id": self.merchant.client.client_id, "mode": "test"}
+            scopes = "payments:create payments:read"
+            return {"Authorization": f"Bearer {ledger.token('gateway', scopes, **tenant)}"}
         if path.startswith("/internal/"):
             signer = TokenSigner("portal-api", self.env["PORTAL_SIGNING_KEY"])
             scopes = "trace:read messages:read messages:redrive credentials:write"
@@ -109,6 +114,7 @@ def live(gateway_env: dict[str, str], infrastructure: Any, reporter_url: str) ->
         **gateway_env,
         "GATEWAY_REPORTER_URL": reporter_url,
         "PORTAL_SIGNING_KEY": infrastructure.keys["portal_signing"],
+        "LEDGER_SIGNING_KEY": infrastructure.keys["ledger_signing"],
         **{
             f"GATEWAY_{name}_RATE_PER_MINUTE": "10000000"
             for name in ("CLIENT", "ADDRESS", "CALLBACK", "TOKEN")

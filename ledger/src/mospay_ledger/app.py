@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from mospay_shared.chassis.directory import DirectoryReplica
 from mospay_shared.chassis.main import migrations_beside, placeholder_environment
+from mospay_shared.chassis.sealed import Sealer
 from mospay_shared.chassis.service import Service
 
 from mospay_ledger import handlers, routes, workers
-from mospay_ledger.settings import LedgerSettings
+from mospay_ledger.clients import GatewayClient
+from mospay_ledger.settings import LedgerSettings, document_values
 from mospay_ledger.usecases import chain
+from mospay_ledger.usecases.paying import Till
 
 
 def create_service(settings: LedgerSettings) -> Service:
@@ -29,11 +32,32 @@ def create_service(settings: LedgerSettings) -> Service:
     replica = DirectoryReplica("ledger", ("client",), service.database, service.relay)
     service.subscribe(replica.subscription())
     service.work(*replica.workers())
-    service.work(*workers.workers(service.database, settings))
     service.work(*workers.settlement_workers(service.database, service.relay, settings))
-    service.app.include_router(routes.router(service, settings))
+    till = _till(service, settings)
+    service.subscribe(
+        *handlers.intent_subscriptions(
+            till, linger_seconds=settings.batch_linger_seconds, limit=settings.batch_limit
+        )
+    )
+    service.work(*workers.workers(service.database, settings))
+    service.work(*workers.paying_workers(service.database, service.relay, settings, till))
+    service.work(*workers.invoice_workers(service.database, service.relay, settings))
+    service.app.include_router(routes.router(service, settings, till))
     service.trace_sources.append(routes.posting_hops)
     return service
+
+
+def _till(service: Service, settings: LedgerSettings) -> Till:
+    """Make what takes payments of invoices."""
+    gateway = GatewayClient(
+        settings.gateway_url,
+        settings.signing_key.get_secret_value(),
+        allowed=settings.allow_private_networks,
+        timeout_seconds=settings.gateway_timeout_seconds,
+    )
+    service.on_close(gateway.close)
+    sealer = Sealer(settings.secrets_key.get_secret_value())
+    return Till(service.database, service.relay, gateway, sealer, settings)
 
 
 def create_app(settings: LedgerSettings) -> FastAPI:
@@ -44,7 +68,7 @@ def create_app(settings: LedgerSettings) -> FastAPI:
 def build() -> Service:
     """Build from the environment; documents need none."""
     if sys.argv[1:2] in (["openapi"], ["asyncapi"]):
-        os.environ.update(placeholder_environment(LedgerSettings, {}))
+        os.environ.update(placeholder_environment(LedgerSettings, document_values()))
     return create_service(LedgerSettings())
 
 

@@ -9,8 +9,10 @@ from mospay_shared.chassis.workers import Worker
 from prometheus_client import Counter, Gauge
 
 from mospay_ledger.settings import LedgerSettings
+from mospay_ledger.storage import intents
 from mospay_ledger.storage import settlements as schedules
-from mospay_ledger.usecases import chain, posting, settling
+from mospay_ledger.usecases import chain, fee_invoices, invoices, posting, reminders, settling
+from mospay_ledger.usecases.paying import Till
 
 log = structlog.get_logger()
 UNBALANCED = Gauge(
@@ -82,4 +84,60 @@ def settlement_workers(database: Database, relay: Relay, settings: LedgerSetting
     return [
         Worker("ledger.settlements", settle, idle_seconds=30),
         Worker("ledger.reserves", release, idle_seconds=60),
+    ]
+
+
+INTENTS = Gauge(
+    "mospay_ledger_intents", "Payments of invoices under way", ["state", "payment_status"]
+)
+OLDEST_INTENT = Gauge("mospay_ledger_oldest_intent_seconds", "How long an invoice is locked by now")
+
+
+def paying_workers(
+    database: Database, relay: Relay, settings: LedgerSettings, till: Till
+) -> list[Worker]:
+    """Return the workers that go on with payments of invoices, and ask for mails about them."""
+
+    async def gauge() -> int:
+        async with database.transaction() as tx:
+            rows = await intents.under_way(tx)
+        INTENTS.clear()
+        for row in rows:
+            INTENTS.labels(row["state"], row["payment_status"]).set(row["intents"])
+        OLDEST_INTENT.set(max((row["oldest_seconds"] for row in rows), default=0))
+        return 0
+
+    async def remind() -> int:
+        async with database.transaction() as tx:
+            return await reminders.publish(tx, relay, settings)
+
+    return [
+        Worker("ledger.intents", till.sweep, idle_seconds=settings.intent_poll_seconds),
+        Worker("ledger.intent_gauges", gauge, idle_seconds=10),
+        Worker("ledger.reminders", remind, idle_seconds=settings.reminder_seconds),
+    ]
+
+
+def invoice_workers(database: Database, relay: Relay, settings: LedgerSettings) -> list[Worker]:
+    """Return the workers of invoicing: what became overdue, whose month is over."""
+
+    async def overdue() -> int:
+        async with database.transaction() as tx:
+            return await invoices.mark_overdue(tx, relay, limit=settings.invoice_batch)
+
+    async def fees() -> int:
+        closed = 0
+        for mode in ("live", "test"):
+            closed += await fee_invoices.close_months(
+                database,
+                relay,
+                mode,
+                limit=settings.invoice_batch,
+                months_back=settings.fee_months,
+            )
+        return closed
+
+    return [
+        Worker("ledger.overdue", overdue, idle_seconds=settings.overdue_seconds),
+        Worker("ledger.fee_invoices", fees, idle_seconds=settings.fee_seconds),
     ]

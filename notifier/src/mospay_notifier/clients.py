@@ -1,14 +1,24 @@
-"""HTTP out of the notifier: one POST to one endpoint; no redirect, no resend, no inside address."""
+"""Out of the notifier: webhooks, mails by SMTP, and the ledger that makes a mail's link.
+
+A webhook is one POST to one endpoint: no redirect, no resend, no inside address.
+"""
 
 import datetime as dt
+import ipaddress
 import time
 from dataclasses import dataclass
+from email.message import EmailMessage
 
 import aiohttp
-from mospay_shared.chassis.http_out import AddressRefused
+import aiosmtplib
+import httpx
+from mospay_shared.chassis.http_out import AddressRefused, open_client
+from mospay_shared.chassis.service_tokens import TokenSigner
+from mospay_shared.contracts import InvoiceReminderV1
 
 from mospay_notifier.domain import parse_retry_after
 
+_ANYWHERE = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
 RESPONSE_LIMIT = 1024  # bytes of a response that are kept
 
 
@@ -70,3 +80,65 @@ async def _excerpt(answer: aiohttp.ClientResponse) -> str | None:
     except (aiohttp.ClientError, OSError):  # a time-out is an OSError
         return None
     return raw.decode(errors="replace").replace("\x00", "")
+
+
+class LinkRefused(Exception):
+    """The ledger makes no link: the invoice is paid, void or unknown, so nobody is written to."""
+
+
+class LedgerClient:
+    """Asks the ledger for the link of a mail that is being composed."""
+
+    def __init__(self, base_url: str, seed_base64: str, *, timeout_seconds: float = 10.0) -> None:
+        self._base_url, self._timeout_seconds = base_url, timeout_seconds
+        self._signer = TokenSigner("notifier", seed_base64)
+        self._http: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def link(self, told: InvoiceReminderV1) -> str:
+        """Return a new link's token; raises LinkRefused, httpx.HTTPError."""
+        if self._http is None:  # the address is our own setting's, so it may be a private one
+            self._http = open_client(
+                self._base_url, allowed=_ANYWHERE, timeout_seconds=self._timeout_seconds
+            )
+        token = self._signer.token(
+            "ledger", "invoices:share", client_id=told.client_id, mode=told.mode
+        )
+        answer = await self._http.post(
+            f"/internal/v1/invoices/{told.invoice_id}/links",
+            json={"purpose": "mailed"},
+            headers={"authorization": f"Bearer {token}"},
+        )
+        if answer.status_code in (404, 409):
+            raise LinkRefused(f"the ledger answered {answer.status_code}")
+        answer.raise_for_status()
+        return str(answer.json()["token"])
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """The SMTP server that takes our mails; `tls` is start, implicit or none."""
+
+    host: str
+    port: int
+    tls: str
+    username: str
+    password: str | None
+    timeout_seconds: float
+
+    async def send(self, mail: EmailMessage) -> None:
+        """Hand one mail over; raises aiosmtplib.SMTPException, OSError."""
+        await aiosmtplib.send(
+            mail,
+            hostname=self.host,
+            port=self.port,
+            username=self.username or None,
+            password=self.password,
+            start_tls=self.tls == "start",
+            use_tls=self.tls == "implicit",
+            timeout=self.timeout_seconds,
+        )

@@ -2,16 +2,23 @@
 
 import base64
 import datetime as dt
+import email.errors
+import email.policy
 import hmac
+import html
 import random
 import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from email.headerregistry import Address
+from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from mospay_shared.contracts import PaymentStatus, PayoutStatus, RefundStatus
+from mospay_shared.contracts import InvoiceReminderV1, PaymentStatus, PayoutStatus, RefundStatus
+from mospay_shared.contracts.invoices import CUSTOMER_NEWS, INVOICE_NEWS
+from mospay_shared.money import MoneyError, format_minor
 
 URL_LIMIT = 2000  # characters
 RETRY_AFTER_LIMIT_SECONDS = 24 * 3600.0  # a receiver can't push us out further
@@ -26,6 +33,8 @@ EVENTS = frozenset(
         "settlement.processed",
         "settlement.reserve_released",
         *(f"payout.{status}" for status in PayoutStatus),
+        *(f"invoice.{news}" for news in INVOICE_NEWS),
+        *(f"customer.{news}" for news in CUSTOMER_NEWS),
     }
 )
 # What is told unless an endpoint asks for more: news a merchant acts on.
@@ -36,6 +45,7 @@ DEFAULT_EVENTS = frozenset(
         "payment.requires_customer_action",
         "refund.succeeded", "refund.failed", "refund.unknown",
         "settlement.processed", "payout.paid", "payout.failed", "payout.returned",
+        "invoice.part_paid", "invoice.paid", "invoice.overdue",
     }
 )  # fmt: skip
 
@@ -178,3 +188,74 @@ def parse_retry_after(value: str | None, now: dt.datetime) -> float | None:
     if until.tzinfo is None:
         until = until.replace(tzinfo=dt.UTC)
     return max(0.0, (until - now).total_seconds())
+
+
+MAIL_WAIT_SECONDS, MAIL_WAIT_LIMIT_SECONDS = 300.0, 6 * 3600.0
+_MAILS = {
+    "issued": ("Invoice {number} from {issuer}", "you have an invoice of {open}, due on {due}."),
+    "before_due": ("Invoice {number} is due on {due}", "{open} of this invoice is due on {due}."),
+    "due": ("Invoice {number} is due", "{open} of this invoice was due on {due}."),
+    "overdue": ("Invoice {number} is overdue", "{open} of this invoice has been due since {due}."),
+}
+
+
+def mail_wait(attempts: int) -> float:
+    """Return the seconds before a mail is tried again: five minutes, doubling, six hours."""
+    return min(MAIL_WAIT_SECONDS * float(2 ** (attempts - 1)), MAIL_WAIT_LIMIT_SECONDS)
+
+
+def _line(text: str) -> str:
+    """Return text that fits one header or line: no control characters."""
+    return re.sub(r"[\x00-\x1f\x7f]+", " ", text).strip()
+
+
+def _address(name: str, spec: str) -> Address:
+    try:
+        return Address(name, addr_spec=spec)
+    except (ValueError, IndexError, email.errors.MessageError):
+        raise ValueError("there is an address no mail can go to") from None  # which is not said
+
+
+def compose_mail(told: InvoiceReminderV1, *, mail_id: str, sender: str, link: str) -> EmailMessage:
+    """Return a mail about an invoice, as text and HTML; its id is the same at every try.
+
+    Raises ValueError for an address no mail can go to.
+    """
+    try:
+        amount = f"{format_minor(told.open_minor, told.currency)} {told.currency}"
+    except MoneyError:
+        amount = f"{told.open_minor} minor units of {told.currency}"
+    issuer, customer = _line(told.issuer_name), _line(told.customer_name)
+    due = f"{told.due_on.day} {told.due_on:%B %Y}"
+    words = {"number": told.number, "issuer": issuer, "open": amount, "due": due}
+    subject, body = (text.format(**words) for text in _MAILS[told.kind])
+    test = "[Test] " if told.mode == "test" else ""
+    mail = EmailMessage(policy=email.policy.SMTP)
+    mail["Subject"] = test + subject
+    mail["From"] = _address(issuer, sender)
+    mail["To"] = _address(customer, told.customer_email)
+    if told.issuer_email:
+        mail["Reply-To"] = _address(issuer, told.issuer_email)
+    mail["Message-ID"] = f"<{mail_id}@{sender.rpartition('@')[2]}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    footer = "Whoever has this link sees the invoice and can pay it: pass it on with care."
+    mail.set_content(
+        f"Hello {customer},\n\n{body}\n\nSee it, download it or pay it here:\n{link}\n\n"
+        f"{footer}\n\n{issuer}\n"
+    )
+    safe = {name: html.escape(value) for name, value in (("who", customer), ("from", issuer))}
+    colour = told.colour if re.fullmatch(r"#[0-9a-f]{6}", told.colour) else "#1f4b99"
+    mail.add_alternative(
+        '<!doctype html><html lang="en"><body style="margin:0;padding:24px;background:#f7f8fa;'
+        'font:16px/1.5 system-ui,sans-serif;color:#1a2230">'
+        '<div style="max-width:480px;margin:0 auto;background:#fff;border:1px solid #e1e5eb;'
+        f'border-top:4px solid {colour};border-radius:12px;padding:24px">'
+        f'<p style="font-weight:600" dir="auto">{safe["from"]}</p>'
+        f'<p dir="auto">Hello {safe["who"]},</p><p>{html.escape(body)}</p>'
+        f'<p><a href="{html.escape(link)}" style="display:inline-block;padding:12px 20px;'
+        f"border:2px solid {colour};border-radius:10px;color:#1a2230;font-weight:600;"
+        'text-decoration:none">See and pay the invoice</a></p>'
+        f'<p style="color:#5a6577;font-size:14px">{html.escape(footer)}</p></div></body></html>',
+        subtype="html",
+    )
+    return mail

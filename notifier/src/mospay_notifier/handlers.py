@@ -7,7 +7,10 @@ from mospay_shared.chassis.database import Tx
 from mospay_shared.chassis.inbox import Handler, Subscription
 from mospay_shared.contracts import (
     MESSAGES,
+    CustomerEventV1,
     Event,
+    InvoiceEventV1,
+    InvoiceReminderV1,
     PaymentEventV1,
     PayoutV1,
     RefundEventV1,
@@ -21,6 +24,9 @@ PAYMENT_EVENTS = tuple(sorted(n for n, m in MESSAGES.items() if m.model is Payme
 REFUND_EVENTS = tuple(sorted(n for n, m in MESSAGES.items() if m.model is RefundEventV1))
 SETTLEMENT_EVENTS = tuple(
     sorted(n for n, m in MESSAGES.items() if m.model in (SettlementV1, PayoutV1))
+)
+INVOICE_EVENTS = tuple(
+    sorted(n for n, m in MESSAGES.items() if m.model in (InvoiceEventV1, CustomerEventV1))
 )
 
 
@@ -43,6 +49,10 @@ def subscriptions(
         if await usecases.make_deliveries(tx, events):
             tx.after_commit(wake)
 
+    async def on_invoice(tx: Tx, events: Sequence[Event[InvoiceEventV1 | CustomerEventV1]]) -> None:
+        if await usecases.make_deliveries(tx, events):
+            tx.after_commit(wake)
+
     def subscription(name: str, types: tuple[str, ...], handler: Handler) -> Subscription:
         return Subscription(
             QueueSpec(name, events=types),
@@ -56,4 +66,17 @@ def subscriptions(
         subscription("notifier.payments", PAYMENT_EVENTS, on_payment),
         subscription("notifier.refunds", REFUND_EVENTS, on_refund),
         subscription("notifier.settlements", SETTLEMENT_EVENTS, on_settlement),
+        subscription("notifier.invoices", INVOICE_EVENTS, on_invoice),
     ]
+
+
+def mail_subscription(wake: Callable[[], None]) -> Subscription:
+    """Return what mails are made of: the ledger says once for each invoice and kind."""
+
+    async def on_reminder(tx: Tx, events: Sequence[Event[InvoiceReminderV1]]) -> None:
+        await usecases.keep_mails(tx, events)
+        tx.after_commit(wake)
+
+    types = ("invoice.reminder_due.v1",)
+    queue = QueueSpec("notifier.mails", events=types)
+    return Subscription(queue, dict.fromkeys(types, on_reminder), ignore_unknown=True)

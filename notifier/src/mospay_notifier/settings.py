@@ -35,6 +35,22 @@ class NotifierSettings(ServiceSettings):
     rotation_overlap_seconds: int = Field(86_400, ge=0)  # the old secret signs as well so long
     endpoints_limit: int = Field(20, ge=1)  # endpoints of a client and mode
 
+    # Mails about invoices. Without a host none is sent, and each says so.
+    signing_key: SecretStr  # base64 ed25519 seed: asks the ledger for a mail's link
+    ledger_url: str
+    public_url: str = "http://127.0.0.1"  # of the portal: where a mail's link leads
+    smtp_host: str = ""
+    smtp_port: int = Field(587, ge=1, le=65_535)
+    smtp_tls: str = Field("start", pattern="^(start|implicit|none)$")  # none: a trusted network
+    smtp_username: str = ""
+    smtp_password: SecretStr | None = None
+    smtp_from: str = "invoices@localhost"  # the envelope's sender; replies go to the issuer
+    smtp_seconds: float = Field(20, gt=0, le=120)  # one mail, connection included
+    mail_lease_seconds: int = Field(90, ge=5, le=900)  # above smtp_seconds + the ledger's answer
+    mail_poll_seconds: float = Field(2, gt=0, le=60)  # how often due mails are looked for
+    mail_batch: int = Field(10, ge=1, le=100)  # mails a turn, one connection each
+    mail_attempts: int = Field(10, ge=1, le=50)  # over about a day (5 min doubling, at most 6 h)
+
     @model_validator(mode="after")
     def _lease_outlives_a_call(self) -> Self:
         if self.lease_seconds < self.timeout_seconds + LEASE_MARGIN_SECONDS:

@@ -8,7 +8,10 @@ import orjson
 from mospay_shared.chassis.database import Tx
 from mospay_shared.chassis.sealed import Sealer
 from mospay_shared.contracts import (
+    CustomerEventV1,
     Event,
+    InvoiceEventV1,
+    InvoiceReminderV1,
     Outgoing,
     PaymentEventV1,
     PayoutV1,
@@ -24,21 +27,32 @@ from mospay_notifier.domain import TEST_EVENT, TooManyEndpoints, event_name, new
 
 _HIDDEN = {"service_id", "app_id", "previous_status"}
 
-News = Event[PaymentEventV1] | Event[RefundEventV1] | Event[SettlementV1] | Event[PayoutV1]
-# Which member is the id of what news are about.
-_SUBJECTS = {
+Told = (
+    PaymentEventV1 | RefundEventV1 | SettlementV1 | PayoutV1 | InvoiceEventV1 | CustomerEventV1
+)
+News = (
+    Event[PaymentEventV1]
+    | Event[RefundEventV1]
+    | Event[SettlementV1]
+    | Event[PayoutV1]
+    | Event[InvoiceEventV1 | CustomerEventV1]
+)
+# Which member of a body names what it is about.
+_SUBJECTS: dict[type, str] = {
     PaymentEventV1: "payment_id",
     RefundEventV1: "refund_id",
     SettlementV1: "settlement_id",
     PayoutV1: "payout_id",
+    InvoiceEventV1: "invoice_id",
+    CustomerEventV1: "customer_id",
 }
 
 
 def webhook_body(event: News) -> bytes:
     """Return what the merchant gets: `{type, timestamp, data}` (Standard Webhooks 1.0).
 
-    `data.id` is that of the payment, refund, settlement or payout, and `data.version` says which
-    news of it is newer.
+    `data.id` is that of the payment, refund, settlement, payout, invoice or customer, and
+    `data.version` says which news of it is newer.
     """
     data = event.data.model_dump(mode="json", exclude=_HIDDEN)
     subject = data[_SUBJECTS[type(event.data)]]
@@ -52,29 +66,35 @@ def webhook_body(event: News) -> bytes:
     )
 
 
+def owner_of(told: Told) -> str | None:
+    """Return the client that is told; of what the operator invoices, the client it invoices."""
+    if isinstance(told, InvoiceEventV1 | CustomerEventV1):
+        return told.client_id or told.recipient_client_id
+    return told.client_id
+
+
 async def make_deliveries(tx: Tx, events: Sequence[News]) -> int:
     """Write a delivery for each event and endpoint that wants it; return how many.
 
-    A refund's deliveries are listed with its payment.
+    A refund's deliveries, and those of an invoice it paid, are listed with the payment.
     """
-    owners = sorted({(e.data.client_id, e.data.mode) for e in events})
+    owners = sorted({(owner, e.data.mode) for e in events if (owner := owner_of(e.data))})
     endpoints: dict[tuple[str, str], list[Any]] = {}
     for row in await storage.endpoints_of(tx, owners):
         endpoints.setdefault((row["client_id"], row["mode"]), []).append(row)
     new = []
     for event in events:
         told, name = event.data, event_name(event.envelope.type)
+        owner = owner_of(told) or ""
         wanted = [
-            row
-            for row in endpoints.get((told.client_id, told.mode), [])
-            if wants(row["event_types"], name)
+            row for row in endpoints.get((owner, told.mode), []) if wants(row["event_types"], name)
         ]
         body = webhook_body(event) if wanted else b""
         new += [
             storage.NewDelivery(
                 id=new_id("dlv"),
                 endpoint_id=row["id"],
-                client_id=told.client_id,
+                client_id=owner,
                 mode=told.mode,
                 event_id=event.id,
                 event_type=name,
@@ -179,3 +199,9 @@ async def rotate(tx: Tx, sealer: Sealer, endpoint_id: str, overlap_seconds: int)
     sealed = sealer.seal({"secret": secret}, endpoint_id).model_dump()
     await storage.rotate_secret(tx, endpoint_id, sealed, overlap_seconds)
     return secret
+
+
+async def keep_mails(tx: Tx, events: Sequence[Event[InvoiceReminderV1]]) -> None:
+    """Keep a mail for each reminder; one of an invoice and kind is never made twice."""
+    for event in events:
+        await storage.insert_mail(tx, new_id("mail"), event.data)

@@ -9,21 +9,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
+import aiosmtplib
+import httpx
 import structlog
 from mospay_shared.chassis.batcher import Batcher
 from mospay_shared.chassis.http_out import open_session
 from mospay_shared.chassis.sealed import SealBroken, Sealer
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.workers import Worker
-from mospay_shared.contracts import SealedSecrets
+from mospay_shared.contracts import InvoiceReminderV1, SealedSecrets
 from prometheus_client import Counter, Gauge
 
 from mospay_notifier import clients, storage, usecases
-from mospay_notifier.domain import Verdict, judge, sign
+from mospay_notifier.domain import Verdict, compose_mail, judge, mail_wait, sign
 from mospay_notifier.settings import NotifierSettings
 
 log = structlog.get_logger()
 ATTEMPTS = Counter("mospay_notifier_attempts", "Webhook attempts by result", ["result"])
+MAILS = Counter("mospay_notifier_mails", "Tries to send mails about invoices", ["state"])
 IN_FLIGHT = Gauge("mospay_notifier_in_flight", "Open webhook calls")
 RESULTS_BATCH = 200
 DRAIN_MARGIN_SECONDS = 2.0  # of the half of a shutdown we may take: to store what came back
@@ -199,3 +202,66 @@ class Sender:
             await usecases.store_attempts(tx, attempts)
             tx.after_commit(self._service.relay.wake)
         return [None] * len(attempts)
+
+
+class Mailer:
+    """Sends due mails about invoices; the link is made with the mail and forgotten with it."""
+
+    def __init__(self, service: Service, settings: NotifierSettings) -> None:
+        self._database, self._settings = service.database, settings
+        self._ledger = clients.LedgerClient(
+            settings.ledger_url, settings.signing_key.get_secret_value()
+        )
+        password = settings.smtp_password
+        self._post = clients.Post(
+            settings.smtp_host,
+            settings.smtp_port,
+            settings.smtp_tls,
+            settings.smtp_username,
+            password.get_secret_value() if password is not None else None,
+            settings.smtp_seconds,
+        )
+        self.worker = Worker("notifier.mailer", self._turn, idle_seconds=settings.mail_poll_seconds)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._ledger.close()
+
+    async def _turn(self) -> int:
+        async with self._database.transaction() as tx:
+            rows = await storage.claim_mails(
+                tx, self._settings.mail_lease_seconds, self._settings.mail_batch
+            )
+        await asyncio.gather(*(self._send(row) for row in rows))
+        return len(rows)
+
+    async def _send(self, row: Any) -> None:
+        """Send one mail and note how that went. Killed in between, it goes out again: same id."""
+        state, error = "sent", None
+        try:
+            await self._hand_over(row)
+        except (clients.LinkRefused, ValueError) as refusal:
+            state, error = "dropped", str(refusal)[:200]
+        except aiosmtplib.SMTPRecipientsRefused:
+            state, error = "failed", "the address was refused"
+        except (aiosmtplib.SMTPException, httpx.HTTPError, OSError) as failure:
+            # never its text: a server may repeat what it was sent
+            state, error = "pending", type(failure).__name__
+        if state == "pending" and row["attempts"] >= self._settings.mail_attempts:
+            state = "failed"
+        MAILS.labels(state).inc()
+        async with self._database.transaction() as tx:
+            if state == "pending":
+                wait = mail_wait(row["attempts"])
+                await storage.put_off_mail(tx, row["id"], row["attempts"], wait, error or "")
+            else:
+                await storage.end_mail(tx, row["id"], row["attempts"], state, error)
+        log.info("mail_tried", mail_id=row["id"], state=state, reason=error)
+
+    async def _hand_over(self, row: Any) -> None:
+        if not self._post.host:
+            raise ValueError("no SMTP server is configured")
+        told = InvoiceReminderV1.model_validate(row["body"])
+        link = f"{self._settings.public_url.rstrip('/')}/i/{await self._ledger.link(told)}"
+        mail = compose_mail(told, mail_id=row["id"], sender=self._settings.smtp_from, link=link)
+        await self._post.send(mail)

@@ -15,12 +15,15 @@ from mospay_portal_api.routes import (
     credentials,
     directory,
     functions,
+    guests,
+    invoices,
     ip_rules,
     operations,
     reads,
     risk,
     session,
     settlements,
+    sharing,
     stream,
     web,
 )
@@ -79,12 +82,16 @@ def create_service(settings: PortalSettings) -> Service:
         functions.reads_router(context),
         functions.changes_router(context),
         functions.steps_router(context),
+        invoices.files_router(context),  # their paths are narrower
+        invoices.router(context),
         reads.router(context),
         reads.figures_router(context),
         settlements.terms_router(context),  # `run` before the path that ends in an id
         settlements.router(context),
         settlements.payouts_router(context),
         stream.router(context),
+        sharing.router(context),
+        guests.router(context),
         web.router(settings.web_dir),  # last: it answers every other path
     ):
         service.app.include_router(routes)

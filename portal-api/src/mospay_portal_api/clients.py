@@ -6,9 +6,11 @@ Errors: HouseError > Unavailable (no proper answer), Refused (a problem to pass 
 import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import orjson
 import structlog
 from mospay_shared.chassis import telemetry
 from mospay_shared.chassis.http_out import open_client
@@ -21,9 +23,10 @@ from mospay_portal_api.settings import PortalSettings
 log = structlog.get_logger()
 # The house's addresses come from our own settings, never from a person, and are private ones.
 _ANYWHERE = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
-_PASSED_ON = (400, 409, 410, 422)
 _FILE_HEADERS = ("content-type", "content-disposition", "cache-control")
 FILE_SECONDS = 60.0  # between two pieces of a file
+_PASSED_ON = (400, 409, 410, 413, 422)
+_FILES = ("application/pdf", "text/csv")
 
 
 class HouseError(Exception):
@@ -44,6 +47,15 @@ class Refused(HouseError):
     def __init__(self, service: str, status: int, problem: Mapping[str, Any]) -> None:
         super().__init__(f"{service}: {problem.get('title')}")
         self.service, self.status, self.problem = service, status, problem
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file on its way through: its bytes as they come, what it is, what it is called."""
+
+    content: AsyncIterator[bytes]
+    media_type: str
+    disposition: str
 
 
 class House:
@@ -153,7 +165,7 @@ class House:
             answer = await client.send(request, stream=True)
             if answer.status_code == 200:
                 kept = {k: v for k, v in answer.headers.items() if k.lower() in _FILE_HEADERS}
-                return kept, _chunks(answer)
+                return kept, _through(answer)
             await answer.aread()
             await answer.aclose()
             content = answer.json() if answer.content else None
@@ -166,6 +178,73 @@ class House:
             raise Refused(service, answer.status_code, content)
         log.warning("house_call_failed", to=service, path=path, status=answer.status_code)
         raise Unavailable(service, f"it answered {answer.status_code}")
+    async def file(
+        self,
+        service: str,
+        path: str,
+        scope: str,
+        asker: Asker,
+        query: Mapping[str, Any],
+        *,
+        timeout_seconds: float,
+    ) -> File:
+        """GET a PDF or a CSV list, passed on as it comes; raises NotFound, HouseError."""
+        client = self._clients[service]
+        request = client.build_request(
+            "GET",
+            path,
+            params={k: v for k, v in query.items() if v is not None} or None,
+            headers=self._headers(service, scope, asker),
+            timeout=timeout_seconds,
+        )
+        try:
+            answer = await client.send(request, stream=True)
+        except (httpx.HTTPError, OSError) as error:
+            log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
+            raise Unavailable(service, "it does not answer right now") from error
+        media_type = answer.headers.get("content-type", "").partition(";")[0]
+        if answer.status_code == 200 and media_type in _FILES:
+            disposition = answer.headers.get("content-disposition", "attachment")
+            return File(_through(answer), media_type, disposition)
+        try:
+            content = orjson.loads(await answer.aread())
+        except (httpx.HTTPError, ValueError, OSError):
+            content = None
+        finally:
+            await answer.aclose()
+        if self._judged(service, path, answer, content) is None:
+            raise NotFound("There is no such thing")
+        raise Unavailable(service, "it answered with no file")
+
+    async def upload(
+        self,
+        service: str,
+        path: str,
+        scope: str,
+        asker: Asker,
+        query: Mapping[str, Any],
+        content: bytes,
+        *,
+        timeout_seconds: float,
+    ) -> Any:
+        """POST a CSV list and return the answer; raises NotFound, HouseError. Never sent twice."""
+        headers = {**self._headers(service, scope, asker), "content-type": "text/csv"}
+        try:
+            answer = await self._clients[service].post(
+                path,
+                params={k: v for k, v in query.items() if v is not None} or None,
+                content=content,
+                headers=headers,
+                timeout=timeout_seconds,
+            )
+            told = answer.json() if answer.content else None
+        except (httpx.HTTPError, ValueError, OSError) as error:
+            log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
+            raise Unavailable(service, "it does not answer right now") from error
+        done = self._judged(service, path, answer, told)
+        if done is None:
+            raise NotFound("There is no such thing")
+        return done
 
     def _headers(self, service: str, scope: str, asker: Asker) -> dict[str, str]:
         token = self._signer.token(
@@ -201,6 +280,10 @@ class House:
         except (httpx.HTTPError, ValueError, OSError) as error:
             log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
             raise Unavailable(service, "it does not answer right now") from error
+        return self._judged(service, path, answer, content)
+
+    def _judged(self, service: str, path: str, answer: httpx.Response, content: Any) -> Any:
+        """Return what an answer says, None for 404; raises Refused, Unavailable."""
         if answer.status_code == 404:
             return None
         if answer.status_code in _PASSED_ON and isinstance(content, dict):
@@ -213,7 +296,7 @@ class House:
         return content
 
 
-async def _chunks(answer: httpx.Response) -> AsyncIterator[bytes]:
+async def _through(answer: httpx.Response) -> AsyncIterator[bytes]:
     try:
         async for chunk in answer.aiter_bytes():
             yield chunk

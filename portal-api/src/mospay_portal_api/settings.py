@@ -36,3 +36,14 @@ class PortalSettings(ServiceSettings):
     push_poll_seconds: float = Field(0.25, gt=0, le=1)  # a revocation reaches the gateway in 1 s
     push_retry_seconds: float = Field(2.0, gt=0, le=60)  # the gateway did not acknowledge: again
     expected_seconds: float = Field(20.0, gt=0)  # a hop not seen for so long is called missing
+
+    # Guest pages of invoices, calls a minute: a status page asks 20 times; many payers may share
+    # one address (a mobile network's), so an address may do more than one payer does.
+    guest_views_per_minute: int = Field(90, ge=1)  # of one link
+    guest_address_views_per_minute: int = Field(600, ge=1)
+    guest_pays_per_minute: int = Field(6, ge=1)  # of one link
+    guest_address_pays_per_minute: int = Field(30, ge=1)
+    guest_windows: int = Field(20_000, ge=10)  # callers told apart a minute (~200 bytes each)
+    guest_pay_seconds: float = Field(
+        8.0, gt=0, le=60
+    )  # above the ledger's own wait for the gateway

@@ -23,6 +23,10 @@ SERVICES = {
     "notifier": "NOTIFIER",
     "reporter": "REPORTER",
 }
+BILLING = (
+    "issuers", "customers", "customer-imports", "invoices", "credit-notes", "ageing",
+    "fee-invoices", "links",
+)  # fmt: skip
 
 
 def at(seconds: float = 0) -> str:
@@ -92,6 +96,8 @@ class House:
     answers: dict[str, Any] = field(default_factory=dict)
     pushed: list[dict[str, Any]] = field(default_factory=list)  # told to the gateway by a worker
     pushers: list[Caller] = field(default_factory=list)
+    guests: dict[str, dict[str, Any]] = field(default_factory=dict)  # invoices by a link's digest
+    refusals: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # of the next pays
     _runners: dict[str, web.AppRunner] = field(default_factory=dict)
 
     async def up(self, *services: str) -> None:
@@ -154,18 +160,25 @@ class House:
                 caller = verifier.verify(token)
             except Problem as problem:
                 return web.json_response({"code": problem.code}, status=401)
-            body = await request.json() if request.can_read_body else {}
+            body: Any = {}
+            if request.can_read_body:
+                listed = request.content_type == "text/csv"
+                body = {"list": await request.text()} if listed else await request.json()
             if request.path.endswith("/changed"):  # a worker's, beside what a test does
                 self.pushers.append(caller)
                 self.pushed += body[request.path.split("/")[-2]]
                 return web.json_response({"acknowledged": 1})
             self.calls.append((service, request.path, caller, dict(request.query)))
             with suppress(KeyError):
-                answer = self._answer(service, request, caller, body)
-                if isinstance(answer, bytes):
-                    named = {"Content-Disposition": 'attachment; filename="a.csv"'}
-                    return web.Response(body=answer, content_type="text/csv", headers=named)
-                return web.json_response(answer)
+                named = request.path.split("/")[3].partition(".")[0]
+                file = request.path.endswith((".pdf", ".csv")) and named not in SETTLING
+                if service == "ledger" and file:
+                    return self._file(request)
+                made = self._answer(service, request, caller, body)
+                if isinstance(made, bytes):
+                    disposed = {"Content-Disposition": 'attachment; filename="a.csv"'}
+                    return web.Response(body=made, content_type="text/csv", headers=disposed)
+                return made if isinstance(made, web.Response) else web.json_response(made)
             return web.json_response({"code": "not_found", "title": "No"}, status=404)
 
         return handle
@@ -189,7 +202,9 @@ class House:
             return self._functions(request, path, body)
         if service == "payment-router" and name == "payments":
             return {**self.routed[rest], "id": self._visible(caller, rest)["id"]}
-        if service == "ledger" and name.partition(".")[0] in SETTLING:
+        if service == "ledger" and name == "guest":
+            return self._guest(request, caller, rest, body)
+        if service == "ledger" and (name in BILLING or name.partition(".")[0] in SETTLING):
             return self._functions(request, path, body)
         if service == "ledger":
             return self._ledger(name, rest)
@@ -221,6 +236,29 @@ class House:
         if answer is None:
             raise KeyError(path)
         return answer.pop(0) if isinstance(answer, list) and request.method == "GET" else answer
+
+    def _guest(self, request: web.Request, caller: Caller, rest: str, body: dict[str, Any]) -> Any:
+        """What a test has put down for a link's digest (`guests`); KeyError: 404."""
+        digest, _, what = rest.partition("/")
+        invoice = self.guests[digest]
+        if caller.issuer != "portal-api" or "invoices:guest" not in caller.scopes:
+            return web.json_response({"code": "missing_scope"}, status=403)
+        if what == "pdf":
+            return web.Response(body=b"%PDF-1.7", content_type="application/pdf")
+        if what == "pay":
+            self.sent.append((request.method, request.path, body))
+            if self.refusals:
+                status, problem = self.refusals.pop(0)
+                return web.json_response(problem, status=status)
+        return invoice
+
+    def _file(self, request: web.Request) -> web.Response:
+        """A file a test has put down for a path, as the ledger answers with one."""
+        name = request.path.rpartition("/")[2]
+        content: bytes = self.answers[request.path.removeprefix("/internal/v1/")]
+        kind = "application/pdf" if name.endswith(".pdf") else "text/csv"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return web.Response(body=content, content_type=kind, headers=headers)
 
     def _ledger(self, name: str, rest: str) -> Any:
         if name == "trial-balance":

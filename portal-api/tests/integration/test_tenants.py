@@ -99,6 +99,31 @@ FOREIGN = {
     "POST /bff/v1/functions/{function}/versions/{number}/live": 403,
     "POST /bff/v1/functions/{function}/roll-back": 403,
     "PUT /bff/v1/function-mappings/{app}/{connector}/{service}/{route}/marks": 403,
+    "GET /bff/v1/issuers?mode=test&client_id={client}": 404,
+    "GET /bff/v1/customers?mode=test&client_id={client}": 404,
+    "GET /bff/v1/customers/{payment}?mode=test&client_id={client}": 404,
+    "GET /bff/v1/invoices?mode=test&client_id={client}": 404,
+    "GET /bff/v1/invoices/{payment}?mode=test&client_id={client}": 404,
+    "GET /bff/v1/credit-notes/{payment}?mode=test&client_id={client}": 404,
+    "GET /bff/v1/ageing?mode=test&client_id={client}": 404,
+    "GET /bff/v1/fee-invoices?mode=test&client_id={client}": 404,
+    "GET /bff/v1/invoices/{payment}.pdf?mode=test&client_id={client}": 404,
+    "GET /bff/v1/credit-notes/{payment}.pdf?mode=test&client_id={client}": 404,
+    "GET /bff/v1/invoices.csv?mode=test&client_id={client}": 404,
+    "GET /bff/v1/customers.csv?mode=test&client_id={client}": 404,
+    "GET /bff/v1/ageing.csv?mode=test&client_id={client}": 404,
+    "GET /bff/v1/ageing.pdf?mode=test&client_id={client}": 404,
+    "PUT /bff/v1/issuers?mode=test&client_id={client}": 404,
+    "POST /bff/v1/customers?mode=test&client_id={client}": 404,
+    "PUT /bff/v1/customers/{payment}?mode=test&client_id={client}": 404,
+    "POST /bff/v1/customer-imports?mode=test&client_id={client}": 404,
+    "POST /bff/v1/invoices?mode=test&client_id={client}": 404,
+    "PUT /bff/v1/invoices/{payment}?mode=test&client_id={client}": 404,
+    "POST /bff/v1/invoices/{payment}/issue?mode=test&client_id={client}": 404,
+    "POST /bff/v1/invoices/{payment}/void?mode=test&client_id={client}": 404,
+    "POST /bff/v1/invoices/{payment}/credit-notes?mode=test&client_id={client}": 404,
+    "POST /bff/v1/invoices/{payment}/use-credit?mode=test&client_id={client}": 404,
+    "DELETE /bff/v1/invoices/{payment}?mode=test&client_id={client}&version=1": 404,
 }
 # Nothing of another tenant can be named there; their own tests say what they show.
 OWN_ONLY = {
@@ -147,6 +172,21 @@ BODIES = {
         "value": "10.0.0.1", "reason": "mine",
     },
     "PUT /bff/v1/risk/thresholds/{mode}?client_id={client}": {"hold_at": 1, "refuse_at": 2},
+    "PUT /bff/v1/issuers?mode=test&client_id={client}": {"name": "x"},
+    "POST /bff/v1/customers?mode=test&client_id={client}": {"name": "x"},
+    "PUT /bff/v1/customers/{payment}?mode=test&client_id={client}": {"name": "x", "version": 1},
+    "POST /bff/v1/invoices?mode=test&client_id={client}": {
+        "customer_id": "cus_x", "currency": "RWF",
+    },
+    "PUT /bff/v1/invoices/{payment}?mode=test&client_id={client}": {
+        "customer_id": "cus_x", "currency": "RWF", "version": 1,
+    },
+    "POST /bff/v1/invoices/{payment}/issue?mode=test&client_id={client}": {"version": 1},
+    "POST /bff/v1/invoices/{payment}/void?mode=test&client_id={client}": {"reason": "mine"},
+    "POST /bff/v1/invoices/{payment}/credit-notes?mode=test&client_id={client}": {
+        "amount_minor": 1, "reason": "mine",
+    },
+    "POST /bff/v1/invoices/{payment}/use-credit?mode=test&client_id={client}": {"amount_minor": 1},
 }  # fmt: skip
 
 

@@ -55,6 +55,7 @@ FAST: dict[str, dict[str, str]] = {
         "GATEWAY_ADDRESS_RATE_PER_MINUTE": "1000000",
         "GATEWAY_CALLBACK_RATE_PER_MINUTE": "1000000",
     },
+    "ledger": {"LEDGER_INTENT_LEASE_SECONDS": "5"},
     "simulator": {"SIMULATOR_HANG_SECONDS": "20"},
 }
 LEASE_SECONDS = 7.0  # FAST: 3 s provider time-out, 1 s margin, 3 s spare

@@ -11,9 +11,12 @@ _PASSWORDS = ("postgres", "rabbitmq", "redis", "owner", "app", "worker", "functi
 _KEYS = (
     "portal_signing",
     "gateway_signing",
+    "ledger_signing",
+    "notifier_signing",
     "payment_secrets",
     "credential_pepper",
     "endpoint_secrets",
+    "intent_secrets",
     "callback",
     "risk",
 )

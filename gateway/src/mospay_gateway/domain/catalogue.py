@@ -183,6 +183,14 @@ class Catalogue:
             credential.rate_per_minute,
         )
 
+    def app_of(self, client_id: str, mode: str) -> ClientApp | None:
+        """Return a client's app of a mode, active or not: for calls the house makes for it."""
+        client = self._clients.get(client_id)
+        for app in client.apps if client is not None else ():
+            if client is not None and app.mode == mode:
+                return ClientApp(client, app.app_id, mode, credential_id="")
+        return None
+
     def owner(self, kind: str, lookup: str) -> tuple[str, str] | None:
         """Return client and mode of the credential with a lookup, good or not; None for none."""
         ids = self._by_lookup.get((kind, lookup))

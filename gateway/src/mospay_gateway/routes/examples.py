@@ -124,6 +124,10 @@ _PAYMENT = {
     "reason_message": None, "late": False, "retry_of": None, "refunded_minor": 0,
     "refunds_open_minor": 0, "cancel_requested_at": None, "accepted_at": _AT, "updated_at": _AT,
 }  # fmt: skip
+_INVOICE_PAYMENT = {
+    **_PAYMENT, "reference": f"int_{_TAIL}", "customer_id": f"cus_{_TAIL}", "fields": {},
+    "product_name": "Invoice AKA-2026-000042", "metadata": {"invoice_id": f"inv_{_TAIL}"},
+}  # fmt: skip
 _PAID = {
     **_PAYMENT, "status": "succeeded", "version": 2, "provider_reference": "1873629017",
     "updated_at": _LATER,
@@ -298,6 +302,20 @@ OPERATIONS: dict[str, Operation] = {
         {202: {"event_id": f"evt_{_TAIL}", "state": "retry"}}, *_BODY, "not_found",
         request={"event_id": f"evt_{_TAIL}", "queue": "gateway.payments",
                  "reason": "the schema was fixed"}),
+    "POST /internal/v1/payments": _inside(
+        {202: _INVOICE_PAYMENT, 200: {**_INVOICE_PAYMENT, "status": "succeeded", "version": 2}},
+        *_BODY, *_KEY[1:], "not_allowed", "not_found", "client_inactive", "reference_reused",
+        "daily_limit_exceeded", "rate_limited", "directory_incomplete",
+        request={
+            "client_id": f"cli_{_TAIL}", "mode": "live", "idempotency_key": f"int_{_TAIL}",
+            "not_after": _LATER, "service": "collection", "route": "payment",
+            "amount_minor": 25000, "currency": "RWF", "phone": "+250780000000",
+            "reference": f"int_{_TAIL}", "customer_id": f"cus_{_TAIL}",
+            "product_name": "Invoice AKA-2026-000042", "metadata": {"invoice_id": f"inv_{_TAIL}"},
+        }),
+    "GET /internal/v1/payments/by-key/{client_id}/{mode}/{key}": _inside(
+        {200: _INVOICE_PAYMENT}, "invalid_request", "idempotency_key_invalid", "not_allowed",
+        "not_found", "directory_incomplete"),
     "POST /internal/v1/credentials/changed": _inside(
         {200: {"acknowledged": 1}}, *_BODY, "not_allowed",
         request={"credentials": [

@@ -105,6 +105,17 @@ class Gate:
             self._note(caller, "rate_limited", _limit(error), address, path)
             raise
 
+    def admit_house(self, caller: ClientApp, held: list[Held], path: str) -> None:
+        """Count a call the house itself makes for a client: no address, the same limits.
+
+        Raises TooMany.
+        """
+        try:
+            self._limiter.caller(caller, held)
+        except TooMany as error:
+            self._note(caller, "rate_limited", _limit(error), None, path)
+            raise
+
     def use(
         self,
         caller: ClientApp,

@@ -5,8 +5,13 @@ from mospay_shared.chassis.service import Service
 
 from mospay_ledger.routes import (
     accounts,
+    customers,
     entries,
     fees,
+    guest,
+    invoice_papers,
+    invoices,
+    paying,
     payouts,
     settlement_files,
     settlements,
@@ -15,11 +20,12 @@ from mospay_ledger.routes import (
 )
 from mospay_ledger.routes.entries import posting_hops
 from mospay_ledger.settings import LedgerSettings
+from mospay_ledger.usecases.paying import Till
 
 __all__ = ["posting_hops", "router"]
 
 
-def router(service: Service, settings: LedgerSettings) -> APIRouter:
+def router(service: Service, settings: LedgerSettings, till: Till) -> APIRouter:
     """Return the ledger's routes."""
     routes = APIRouter(prefix="/internal/v1", tags=["internal"])
     accounts.add(routes, service, settings)
@@ -30,4 +36,9 @@ def router(service: Service, settings: LedgerSettings) -> APIRouter:
     settlement_files.add(routes, service, settings)
     payouts.add(routes, service)
     statements.add(routes, service, settings)
+    invoice_papers.add(routes, service)  # their paths are narrower than the invoices' own
+    customers.add(routes, service, settings)
+    invoices.add(routes, service, settings)
+    paying.add(routes, service, settings, till)
+    guest.add(routes, service, till)
     return routes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mospay_portal_api.domain.errors import Forbidden
 
 EMAIL_PATTERN = r"^[^@\s\x00]{1,64}@[A-Za-z0-9.-]{1,190}\.[A-Za-z0-9-]{2,63}$"
-READS = frozenset({"directory:read", "ledger:read", "risk:read", "functions:read"})
+READS = frozenset({"directory:read", "ledger:read", "risk:read", "functions:read", "invoices:read"})
 CHANGES = frozenset(
     {
         "directory:write",
@@ -21,15 +21,16 @@ CHANGES = frozenset(
         "ledger:write",
         "payouts:create",
         "payouts:decide",
+        "invoices:write",
     }
 )
-# Client users have no permission in the directory yet, whatever their role; an owner may ask for a
-# payout of what is theirs.
+# Client users have no permission in the directory yet, whatever their role; their own client's
+# invoices and customers they keep themselves, and an owner may ask for a payout of what is theirs.
 PERMISSIONS = {
     ("admin", "owner"): READS | CHANGES,
     ("admin", "viewer"): READS,
-    ("client", "owner"): frozenset({"payouts:create"}),
-    ("client", "viewer"): frozenset[str](),
+    ("client", "owner"): frozenset({"invoices:read", "invoices:write", "payouts:create"}),
+    ("client", "viewer"): frozenset({"invoices:read"}),
 }
 ROLES = {
     audience: tuple(role for of, role in PERMISSIONS if of == audience)

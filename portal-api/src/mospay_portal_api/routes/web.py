@@ -41,7 +41,10 @@ class SecurityHeaders:
 
         async def add(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *self._headers]
+                given = message.get("headers", [])
+                names = {name.lower() for name, _ in given}  # a page's own word is the stricter
+                more = (header for header in self._headers if header[0] not in names)
+                message["headers"] = [*given, *more]
             await send(message)
 
         await self._app(scope, receive, add if scope["type"] == "http" else send)

@@ -15,6 +15,12 @@ from mospay_shared.contracts.directory import (
     SnapshotRequestedV1,
 )
 from mospay_shared.contracts.envelope import Contract, Envelope, Event, Outgoing, outgoing
+from mospay_shared.contracts.invoices import (
+    CustomerEventV1,
+    InvoiceEventV1,
+    InvoiceReminderV1,
+    InvoiceStatus,
+)
 from mospay_shared.contracts.others import (
     ApiCalledV1,
     LedgerEntryPostedV1,
@@ -58,10 +64,14 @@ __all__ = [
     "Contract",
     "CredentialV1",
     "CredentialsPartV1",
+    "CustomerEventV1",
     "EnquirePaymentV1",
     "Envelope",
     "Event",
     "FieldDefinitionV1",
+    "InvoiceEventV1",
+    "InvoiceReminderV1",
+    "InvoiceStatus",
     "IpRuleV1",
     "LedgerEntryPostedV1",
     "LimitsV1",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mospay_shared.contracts import directory, others, payments, settlements
+from mospay_shared.contracts import directory, invoices, others, payments, settlements
 from mospay_shared.contracts.envelope import Contract
 
 
@@ -51,6 +51,15 @@ _ALL = [
         MessageType(f"payout.{status}.v1", settlements.PayoutV1, "ledger")
         for status in settlements.PayoutStatus
     ),
+    *(
+        MessageType(f"invoice.{news}.v1", invoices.InvoiceEventV1, "ledger")
+        for news in invoices.INVOICE_NEWS
+    ),
+    *(
+        MessageType(f"customer.{news}.v1", invoices.CustomerEventV1, "ledger")
+        for news in invoices.CUSTOMER_NEWS
+    ),
+    MessageType("invoice.reminder_due.v1", invoices.InvoiceReminderV1, "ledger"),
     MessageType("webhook.delivered.v1", others.WebhookEventV1, "notifier"),
     MessageType("webhook.failed.v1", others.WebhookEventV1, "notifier"),
     MessageType("api.called.v1", others.ApiCalledV1, "gateway"),

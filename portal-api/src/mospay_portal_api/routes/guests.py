@@ -1,0 +1,282 @@
+"""The pages behind a guest link (`/i/{token}`): one invoice, its paper, one Pay button, its status.
+
+Plain HTML that needs no script. The token is in the path the payer has and nowhere else: the ledger
+is asked with its hash, nothing here logs the path, and no referrer leaves the page.
+"""
+
+import functools
+import hmac
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import Any
+from urllib.parse import parse_qsl
+
+import structlog
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound
+from mospay_shared.chassis.settings import decode_key
+
+from mospay_portal_api.clients import Refused, Unavailable
+from mospay_portal_api.domain import guests
+from mospay_portal_api.domain.errors import NotFound
+from mospay_portal_api.domain.people import Asker
+from mospay_portal_api.routes.context import Context
+
+log = structlog.get_logger()
+COOKIE = "mospay_guest"
+FORM_LIMIT_BYTES = 4096
+REFRESH_SECONDS = 3
+PAPER_SECONDS = 25.0  # the ledger gives a paper 20
+_PAGES = resources.files(__package__) / "pages"
+_ASKER = Asker("guest", None, None)
+_SCOPE = "invoices:guest"
+Handler = Callable[[Request, str], Awaitable[Response]]
+
+
+class _Pages(BaseLoader):
+    """The templates beside this module, wherever the package is installed."""
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, None, None]:
+        """Return a template's text."""
+        found = _PAGES / template
+        if not found.is_file():
+            raise TemplateNotFound(template)
+        return found.read_text(encoding="utf-8"), None, None
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=_Pages(),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["day"] = guests.day
+    return made
+
+
+class Pages:
+    """Renders, limits and protects the pages of guests."""
+
+    def __init__(self, context: Context) -> None:
+        settings = context.settings
+        seed = decode_key(settings.signing_key.get_secret_value())
+        self._form_key = hmac.digest(seed, b"mospay/guest-form/v1", "sha256")
+        self._house, self._settings = context.house, settings
+        self._https = settings.public_url.startswith("https://")
+        self._windows = guests.Windows(settings.guest_windows)
+        self._templates = _environment()
+
+    def page(self, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+        """Return a page; its style is in it, under a nonce."""
+        nonce = secrets.token_urlsafe(16)
+        colour = str(values.get("colour") or guests.DEFAULT_COLOUR)
+        light = guests.readable(colour, guests.LIGHT)
+        dark = guests.readable(colour, guests.DARK)
+        text = self._templates.get_template(name).render(
+            nonce=nonce, light=light, dark=dark, on_light=guests.on(light), on_dark=guests.on(dark),
+            money=guests.money, states=guests.STATES, **values,
+        )  # fmt: skip
+        policy = (
+            f"default-src 'none'; style-src 'nonce-{nonce}'; img-src 'self' data:; "
+            "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        )
+        return HTMLResponse(text, status, {**_HEADERS, "Content-Security-Policy": policy})
+
+    def sorry(self, status: int, title: str, words: str, *, retry: bool = False) -> HTMLResponse:
+        """Return a page that says why there is nothing to see."""
+        answer = self.page("sorry.html", status, title=title, words=words, retry=retry)
+        if status in (429, 503):
+            answer.headers["Retry-After"] = "30" if status == 429 else "5"
+        return answer
+
+    def within_limits(self, request: Request, digest: str, *, paying: bool) -> bool:
+        """Count a call of an address and of a link; say whether both may go on."""
+        settings, now = self._settings, time.time()
+        address = request.client.host if request.client else "unknown"
+        kind = "pay" if paying else "view"
+        per_link, per_address = (
+            (settings.guest_pays_per_minute, settings.guest_address_pays_per_minute)
+            if paying
+            else (settings.guest_views_per_minute, settings.guest_address_views_per_minute)
+        )
+        by_address = self._windows.allows(f"{kind}:{address}", per_address, now)
+        return by_address and self._windows.allows(f"{kind}:{digest}", per_link, now)
+
+    async def ask(self, digest: str, path: str = "") -> Any:
+        """Return what the ledger says of a link; None for one that does not hold."""
+        return await self._house.find(
+            "ledger", f"/internal/v1/guest/{digest}{path}", _SCOPE, _ASKER
+        )
+
+    async def pay(self, digest: str, body: dict[str, Any]) -> None:
+        """Ask the ledger to start a payment; raises Refused, Unavailable."""
+        path = f"/internal/v1/guest/{digest}/pay"
+        await self._house.send(
+            "POST", "ledger", path, _SCOPE, _ASKER, body,
+            timeout_seconds=self._settings.guest_pay_seconds,
+        )  # fmt: skip
+
+    def invoice(
+        self,
+        request: Request,
+        token: str,
+        found: dict[str, Any],
+        status: int = 200,
+        faults: dict[str, str] | None = None,
+        form: dict[str, str] | None = None,
+    ) -> Response:
+        """Return the page of an invoice, its form bound to this browser."""
+        cookie = request.cookies.get(COOKIE) or ""
+        if not guests.TOKEN.fullmatch(cookie):
+            cookie = secrets.token_urlsafe(24)
+        digest = guests.digest_of(token)
+        payable = found["open_minor"] > 0 and not found["locked"] and found["methods"]
+        answer = self.page(
+            "invoice.html",
+            status,
+            invoice=found,
+            colour=found["colour"],
+            token=token,
+            payable=bool(payable) and found["status"] != "void",
+            outcome=guests.outcome(found["payment"], locked=found["locked"]),
+            form_token=guests.form_token(self._form_key, cookie, digest),
+            refused=bool(faults),
+            faults=_BLANK | (faults or {}),
+            form=_BLANK | (form or {}),
+        )
+        answer.set_cookie(
+            COOKIE, cookie, max_age=86_400, path="/i", httponly=True, samesite="lax",
+            secure=self._https,
+        )  # fmt: skip
+        return answer
+
+    def own_form(self, request: Request, digest: str, form: dict[str, str]) -> bool:
+        """Say whether a form was made for this browser and link."""
+        cookie = request.cookies.get(COOKIE)
+        return guests.form_holds(self._form_key, cookie, digest, form.get("form_token", ""))
+
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Robots-Tag": "noindex, nofollow",
+}
+_BLANK = dict.fromkeys(("form", "service", "amount", "phone"), "")
+_GONE = (
+    "This link does not open an invoice",
+    "It may be mistyped, expired or withdrawn. Ask whoever sent it for a new one.",
+)
+_AWAY = (
+    "The invoice can't be shown right now",
+    "Nothing is lost and nothing was paid twice. Try again in a moment.",
+)
+
+
+async def _form(request: Request) -> dict[str, str] | None:
+    """Return a small urlencoded form; None for anything else."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await request.body()
+    if kind != "application/x-www-form-urlencoded" or len(body) > FORM_LIMIT_BYTES:
+        return None
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=20)
+    except (ValueError, UnicodeDecodeError):
+        return None
+    return {name: value[:200].replace("\x00", "") for name, value in pairs}
+
+
+def router(context: Context) -> APIRouter:
+    """Return the pages' routes; they are for people and in no API document."""
+    routes = APIRouter(include_in_schema=False)
+    pages = Pages(context)
+
+    def guarded(*, paying: bool = False) -> Callable[[Handler], Handler]:
+        """Refuse what can't be a link or comes too often; let no error log the path."""
+
+        def wrap(handler: Handler) -> Handler:
+            @functools.wraps(handler)
+            async def guard(request: Request, token: str) -> Response:
+                digest = guests.digest_of(token)
+                if not pages.within_limits(request, digest, paying=paying):
+                    words = "Wait half a minute and open it again."
+                    return pages.sorry(429, "That was a little too often", words)
+                if not guests.TOKEN.fullmatch(token):
+                    return pages.sorry(404, *_GONE)
+                try:
+                    return await handler(request, token)
+                except Unavailable:
+                    return pages.sorry(503, *_AWAY, retry=True)
+                except Exception as error:
+                    log.error("guest_page_failed", page=handler.__name__, exc_info=error)
+                    return pages.sorry(500, *_AWAY, retry=True)
+
+            return guard
+
+        return wrap
+
+    @routes.get("/i/{token}")
+    @guarded()
+    async def invoice(request: Request, token: str) -> Response:
+        found = await pages.ask(guests.digest_of(token))
+        if found is None:
+            return pages.sorry(404, *_GONE)
+        return pages.invoice(request, token, found)
+
+    @routes.post("/i/{token}/pay")
+    @guarded(paying=True)
+    async def pay(request: Request, token: str) -> Response:
+        digest = guests.digest_of(token)
+        form = await _form(request)
+        if form is None or not pages.own_form(request, digest, form):
+            words = "Open the invoice again and press Pay there. Nothing was paid."
+            return pages.sorry(403, "This form is not the page's own", words)
+        found = await pages.ask(digest)
+        if found is None:
+            return pages.sorry(404, *_GONE)
+        wanted = guests.read_form(form, found)
+        if wanted.faults:
+            return pages.invoice(request, token, found, 422, wanted.faults, form)
+        try:
+            await pages.pay(digest, wanted.body)
+        except Refused as error:
+            if error.status == 422:
+                refused = guests.told(error.problem)
+                return pages.invoice(request, token, found, 422, refused, form)
+            # 409: another press, or another person, was first: show how that goes
+        return RedirectResponse(f"/i/{token}/status", 303, _HEADERS)
+
+    @routes.get("/i/{token}/status")
+    @guarded()
+    async def status(request: Request, token: str) -> Response:
+        found = await pages.ask(guests.digest_of(token), "/status")
+        if found is None:
+            return pages.sorry(404, *_GONE)
+        how = guests.outcome(found["payment"], locked=found["locked"])
+        return pages.page(
+            "status.html",
+            invoice=found,
+            colour=found["colour"],
+            token=token,
+            outcome=how,
+            refresh=REFRESH_SECONDS if how in ("processing", "unknown") else None,
+        )
+
+    @routes.get("/i/{token}/pdf")
+    @guarded()
+    async def paper(request: Request, token: str) -> Response:
+        path = f"/internal/v1/guest/{guests.digest_of(token)}/pdf"
+        try:
+            made = await context.house.file(
+                "ledger", path, _SCOPE, _ASKER, {}, timeout_seconds=PAPER_SECONDS
+            )
+        except NotFound:
+            return pages.sorry(404, *_GONE)
+        headers = {**_HEADERS, "Content-Disposition": made.disposition}
+        return StreamingResponse(made.content, media_type=made.media_type, headers=headers)
+
+    return routes
