@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mospay_shared.contracts import directory, others, payments
+from mospay_shared.contracts import directory, others, payments, reconciliation
 from mospay_shared.contracts.envelope import Contract
 
 
@@ -45,6 +45,17 @@ _ALL = [
     ),
     MessageType("provider.health_changed.v1", payments.ProviderHealthV1, "payment-router"),
     MessageType("ledger.entry_posted.v1", others.LedgerEntryPostedV1, "ledger"),
+    MessageType(
+        "reconciliation.import_finished.v1", reconciliation.ReconciliationImportFinishedV1, "ledger"
+    ),
+    *(
+        MessageType(
+            f"reconciliation.exception_{what}.v1",
+            reconciliation.ReconciliationExceptionsV1,
+            "ledger",
+        )
+        for what in ("opened", "resolved")
+    ),
     MessageType("webhook.delivered.v1", others.WebhookEventV1, "notifier"),
     MessageType("webhook.failed.v1", others.WebhookEventV1, "notifier"),
     MessageType("api.called.v1", others.ApiCalledV1, "gateway"),
