@@ -7,8 +7,10 @@ from mospay_ledger.domain.accounts import (
     ClientBooks,
     clearing,
     fees,
+    provider_fees,
     refunds,
     suspense,
+    write_offs,
 )
 from mospay_ledger.domain.books import Books, Captured, Facts, Given, Movement
 from mospay_ledger.domain.entries import (
@@ -84,8 +86,10 @@ __all__ = [
     "fees",
     "is_balanced",
     "possible_accounts",
+    "provider_fees",
     "refund_key",
     "refunds",
     "share",
     "suspense",
+    "write_offs",
 ]
