@@ -112,7 +112,8 @@ LINES = [
         (microservice, mode, currency, amount_minor, occurred_at)
         where state in ('open', 'missing_here')""",
     """create index statement_lines_waiting on statement_lines
-        (microservice, mode, import_id, line_no) where state = 'missing_here'""",
+        (microservice, mode, state, import_id, line_no)
+        where state in ('open', 'missing_here')""",
     # What the journal put on a clearing account, one row an entry: the other side of the table.
     """create table expected_lines (
         entry_id text collate "C" primary key, microservice text not null,
