@@ -139,6 +139,8 @@ LINES = [
         where state in ('open', 'missing_there')""",
     """create index expected_lines_open on expected_lines
         (microservice, mode, currency, occurred_at) where state = 'open'""",
+    """create index expected_lines_adjusted on expected_lines (microservice, mode)
+        where state = 'adjusted'""",
     # How far each clearing account was read: an account's versions have no gap and commit in order.
     """create table expected_cursors (
         account_id text collate "C" primary key, version bigint not null)""",

@@ -25,6 +25,7 @@ def create_service(settings: LedgerSettings) -> Service:
         )
     )
     service.work(*workers.workers(service.database, settings))
+    service.work(*workers.reconciliation_workers(service.database, service.relay, settings))
     service.app.include_router(routes.router(service, settings))
     service.trace_sources.append(routes.posting_hops)
     return service

@@ -1,12 +1,16 @@
 """Time into the ledger: a block a second, and a look, once a minute, that the books are true."""
 
+import datetime as dt
+
 import structlog
 from mospay_shared.chassis.database import Database
+from mospay_shared.chassis.outbox import Relay
 from mospay_shared.chassis.workers import Worker
 from prometheus_client import Counter, Gauge
 
 from mospay_ledger.settings import LedgerSettings
-from mospay_ledger.usecases import chain, posting
+from mospay_ledger.usecases import chain, importing, matching, posting
+from mospay_ledger.usecases.matching import Rules
 
 log = structlog.get_logger()
 UNBALANCED = Gauge(
@@ -39,4 +43,68 @@ def workers(database: Database, settings: LedgerSettings) -> list[Worker]:
     return [
         Worker("ledger.balance_check", check, idle_seconds=60),
         Worker("ledger.seal", seal, idle_seconds=settings.block_seconds),
+    ]
+
+
+OPEN_EXCEPTIONS = Gauge("mospay_ledger_exceptions_open", "Open exceptions", ["kind", "mode"])
+OVERDUE = Gauge("mospay_ledger_exceptions_overdue", "Exceptions past due", ["kind", "mode"])
+
+
+def reconciliation_rules(settings: LedgerSettings) -> Rules:
+    """Return when lines match and how long people have, as the settings say."""
+    return Rules(
+        batch_lines=settings.statement_batch_lines,
+        lease_seconds=settings.statement_lease_seconds,
+        window=dt.timedelta(hours=settings.match_window_hours),
+        grace=dt.timedelta(hours=settings.match_grace_hours),
+        due={"missing_there": dt.timedelta(hours=settings.exception_urgent_hours)},
+        due_else=dt.timedelta(hours=settings.exception_hours),
+        nightly_hour=settings.nightly_hour,
+    )
+
+
+def import_limits(settings: LedgerSettings) -> importing.Limits:
+    """Return what one import may be, as the settings say."""
+    return importing.Limits(
+        chunk_bytes=settings.statement_chunk_bytes,
+        file_bytes=settings.statement_bytes,
+        faults=settings.statement_faults,
+        batch_lines=settings.statement_batch_lines,
+        lease_seconds=settings.statement_lease_seconds,
+    )
+
+
+def reconciliation_workers(
+    database: Database, relay: Relay, settings: LedgerSettings
+) -> list[Worker]:
+    """Return the workers of statements: import, match (nightly too), and the overdue clock."""
+    rules, limits = reconciliation_rules(settings), import_limits(settings)
+
+    async def take_in() -> int:
+        return await importing.work_off(database, relay, limits)
+
+    async def match() -> int:
+        return await matching.work_off(database, relay, rules)
+
+    async def watch() -> int:
+        async with database.transaction() as tx:
+            rows = await matching.waiting(tx)
+        for gauge in (OPEN_EXCEPTIONS, OVERDUE):
+            gauge.clear()  # what has none any more is not shown with its last figure
+        for row in rows:
+            OPEN_EXCEPTIONS.labels(row["kind"], row["mode"]).set(row["open"])
+            OVERDUE.labels(row["kind"], row["mode"]).set(row["overdue"])
+            if row["overdue"]:
+                log.error(
+                    "exceptions_overdue",
+                    kind=row["kind"],
+                    mode=row["mode"],
+                    count=row["overdue"],
+                )
+        return 0
+
+    return [
+        Worker("ledger.statements", take_in, idle_seconds=1),
+        Worker("ledger.matching", match, idle_seconds=1),
+        Worker("ledger.exceptions", watch, idle_seconds=60),
     ]

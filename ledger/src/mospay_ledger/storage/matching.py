@@ -76,7 +76,7 @@ with back as (
     select r.reverses, x.entry_id from expected_lines x
     join journal_entries r on r.id = x.entry_id
     where x.microservice = $1 and x.mode = $2 and x.kind = 'adjustment' and x.state = 'adjusted'
-        and r.reverses is not null and x.posted_at >= $3),
+        and r.reverses is not null),
 gone as (
     update expected_lines o set state = 'withdrawn' from back b
     where o.entry_id = b.reverses and o.state in ('open', 'missing_there')
@@ -319,9 +319,9 @@ async def gather(tx: Tx, stream: Stream, account_id: str, limit: int) -> int:
     return int(await tx.value(_GATHER, account_id, stream.microservice, limit))
 
 
-async def withdraw(tx: Tx, stream: Stream, since: dt.datetime) -> list[str]:
+async def withdraw(tx: Tx, stream: Stream) -> list[str]:
     """Let go of what was taken back in the books; return those entries."""
-    found = await tx.value(_WITHDRAW, stream.microservice, stream.mode, since)
+    found = await tx.value(_WITHDRAW, stream.microservice, stream.mode)
     return list(found or [])
 
 
