@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from mospay_shared.chassis.service import Service
 
-from mospay_ledger.routes import accounts, entries, fees, trust
+from mospay_ledger.routes import accounts, entries, exceptions, fees, statements, trust
 from mospay_ledger.routes.entries import posting_hops
 from mospay_ledger.settings import LedgerSettings
 
@@ -17,4 +17,6 @@ def router(service: Service, settings: LedgerSettings) -> APIRouter:
     entries.add(routes, service)
     fees.add(routes, service, settings)
     trust.add(routes, service, settings)
+    statements.add(routes, service, settings)
+    exceptions.add(routes, service, settings)
     return routes

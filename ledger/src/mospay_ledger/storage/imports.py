@@ -290,6 +290,14 @@ async def cleaned(tx: Tx, import_id: str) -> None:
     )
 
 
+async def lock_mappings(tx: Tx, microservice: str) -> None:
+    """Let nobody else add a version to a microservice's mapping until the transaction ends."""
+    await tx.run(
+        "select pg_advisory_xact_lock(hashtextextended('statement_mappings:' || $1, 0))",
+        microservice,
+    )
+
+
 async def add_mapping(
     tx: Tx, microservice: str, mapping: dict[str, Any], by: str
 ) -> asyncpg.Record:

@@ -333,3 +333,11 @@ def _count(found: Any) -> None:
     LINES.labels("good").inc(len(found.lines))
     LINES.labels("bad").inc(len(found.faults))
     LINES.labels("skipped").inc(found.skipped)
+
+
+async def add_mapping(
+    tx: Tx, microservice: str, mapping: dict[str, Any], by: str
+) -> asyncpg.Record:
+    """Add the next version of a microservice's mapping; two at once wait for each other."""
+    await imports.lock_mappings(tx, microservice)
+    return await imports.add_mapping(tx, microservice, mapping, by)
