@@ -1,7 +1,5 @@
 """Time into the ledger: a block a second, and a look, once a minute, that the books are true."""
 
-import datetime as dt
-
 import structlog
 from mospay_shared.chassis.database import Database
 from mospay_shared.chassis.outbox import Relay
@@ -10,7 +8,6 @@ from prometheus_client import Counter, Gauge
 
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.usecases import chain, importing, matching, posting
-from mospay_ledger.usecases.matching import Rules
 
 log = structlog.get_logger()
 UNBALANCED = Gauge(
@@ -19,6 +16,8 @@ UNBALANCED = Gauge(
 ADRIFT = Gauge("mospay_ledger_accounts_adrift", "Accounts that differ from their newest posting")
 UNSEALED = Gauge("mospay_ledger_unsealed_entries", "Entries that wait for their block")
 SEALED = Counter("mospay_ledger_sealed_entries", "Entries sealed into blocks")
+OPEN_EXCEPTIONS = Gauge("mospay_ledger_exceptions_open", "Open exceptions", ["kind", "mode"])
+OVERDUE = Gauge("mospay_ledger_exceptions_overdue", "Exceptions past due", ["kind", "mode"])
 
 
 def workers(database: Database, settings: LedgerSettings) -> list[Worker]:
@@ -46,39 +45,11 @@ def workers(database: Database, settings: LedgerSettings) -> list[Worker]:
     ]
 
 
-OPEN_EXCEPTIONS = Gauge("mospay_ledger_exceptions_open", "Open exceptions", ["kind", "mode"])
-OVERDUE = Gauge("mospay_ledger_exceptions_overdue", "Exceptions past due", ["kind", "mode"])
-
-
-def reconciliation_rules(settings: LedgerSettings) -> Rules:
-    """Return when lines match and how long people have, as the settings say."""
-    return Rules(
-        batch_lines=settings.statement_batch_lines,
-        lease_seconds=settings.statement_lease_seconds,
-        window=dt.timedelta(hours=settings.match_window_hours),
-        grace=dt.timedelta(hours=settings.match_grace_hours),
-        due={"missing_there": dt.timedelta(hours=settings.exception_urgent_hours)},
-        due_else=dt.timedelta(hours=settings.exception_hours),
-        nightly_hour=settings.nightly_hour,
-    )
-
-
-def import_limits(settings: LedgerSettings) -> importing.Limits:
-    """Return what one import may be, as the settings say."""
-    return importing.Limits(
-        chunk_bytes=settings.statement_chunk_bytes,
-        file_bytes=settings.statement_bytes,
-        faults=settings.statement_faults,
-        batch_lines=settings.statement_batch_lines,
-        lease_seconds=settings.statement_lease_seconds,
-    )
-
-
 def reconciliation_workers(
     database: Database, relay: Relay, settings: LedgerSettings
 ) -> list[Worker]:
     """Return the workers of statements: import, match (nightly too), and the overdue clock."""
-    rules, limits = reconciliation_rules(settings), import_limits(settings)
+    rules, limits = matching.rules_of(settings), importing.limits_of(settings)
 
     async def take_in() -> int:
         return await importing.work_off(database, relay, limits)

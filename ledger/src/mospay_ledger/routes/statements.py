@@ -30,7 +30,6 @@ from mospay_ledger.routes.common import (
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import exceptions, imports
 from mospay_ledger.usecases import importing, matching
-from mospay_ledger.workers import import_limits
 
 PREFIX = "/reconciliation"
 UPLOAD_PATH = "/internal/v1/reconciliation/imports"
@@ -260,7 +259,7 @@ def _add_mappings(routes: APIRouter, service: Service) -> None:
 
 def _add_upload(routes: APIRouter, service: Service, settings: LedgerSettings) -> None:
     writer = service.verifier.needs("ledger:write")
-    limits = import_limits(settings)
+    limits = importing.limits_of(settings)
 
     @routes.post(
         PREFIX + "/imports",

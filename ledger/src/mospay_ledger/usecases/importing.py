@@ -22,6 +22,7 @@ from prometheus_client import Counter
 from mospay_ledger.domain.reconciliation import NotAllowed, NotNow, ReconciliationMissing
 from mospay_ledger.domain.statement_mappings import PRESETS, StatementMapping, preset_of
 from mospay_ledger.domain.statements import packed, parse_chunk, unpacked
+from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import imports
 
 log = structlog.get_logger()
@@ -39,6 +40,17 @@ class Limits:
     faults: int  # written down for an import; the rest is counted
     batch_lines: int  # taken in a transaction
     lease_seconds: float  # a worker that is silent for longer has died
+
+
+def limits_of(settings: LedgerSettings) -> Limits:
+    """Return what one import may be, as the settings say."""
+    return Limits(
+        chunk_bytes=settings.statement_chunk_bytes,
+        file_bytes=settings.statement_bytes,
+        faults=settings.statement_faults,
+        batch_lines=settings.statement_batch_lines,
+        lease_seconds=settings.statement_lease_seconds,
+    )
 
 
 @dataclass(frozen=True, slots=True)

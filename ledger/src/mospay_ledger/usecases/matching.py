@@ -21,6 +21,7 @@ from mospay_shared.ids import new_id
 from prometheus_client import Counter
 
 from mospay_ledger.domain.reconciliation import NotAllowed, taken_back
+from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import exceptions, matching, reads
 from mospay_ledger.storage.matching import Batch, Matched, Place, Stream
 from mospay_ledger.usecases import importing, posting
@@ -50,6 +51,19 @@ class Rules:
     due: Mapping[str, dt.timedelta] = field(default_factory=dict)  # by kind of exception
     due_else: dt.timedelta = dt.timedelta(hours=48)
     nightly_hour: int = 2
+
+
+def rules_of(settings: LedgerSettings) -> Rules:
+    """Return when lines match and how long people have, as the settings say."""
+    return Rules(
+        batch_lines=settings.statement_batch_lines,
+        lease_seconds=settings.statement_lease_seconds,
+        window=dt.timedelta(hours=settings.match_window_hours),
+        grace=dt.timedelta(hours=settings.match_grace_hours),
+        due={"missing_there": dt.timedelta(hours=settings.exception_urgent_hours)},
+        due_else=dt.timedelta(hours=settings.exception_hours),
+        nightly_hour=settings.nightly_hour,
+    )
 
 
 async def work_off(database: Database, relay: Relay, rules: Rules) -> int:
