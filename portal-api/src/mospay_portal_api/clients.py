@@ -5,7 +5,7 @@ Errors: HouseError > Unavailable (no proper answer), Refused (a problem to pass 
 
 import asyncio
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
@@ -134,6 +134,29 @@ class House:
             raise NotFound("There is no such thing")
         return done
 
+    async def upload(
+        self,
+        service: str,
+        path: str,
+        scope: str,
+        asker: Asker,
+        query: Mapping[str, Any],
+        content: AsyncIterator[bytes],
+        *,
+        timeout_seconds: float,
+    ) -> Any:
+        """Pass a file on as it comes and return the answer; never sent twice, never kept here.
+
+        Raises NotFound for what is not there, HouseError otherwise.
+        """
+        done = await self._call(
+            "POST", service, path, scope, asker, query=query, content=content,
+            timeout_seconds=timeout_seconds,
+        )  # fmt: skip
+        if done is None:
+            raise NotFound("There is no such thing")
+        return done
+
     async def _call(
         self,
         method: str,
@@ -144,6 +167,7 @@ class House:
         *,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        content: AsyncIterator[bytes] | None = None,
         timeout_seconds: float | None = None,
     ) -> Any:
         token = self._signer.token(
@@ -156,20 +180,20 @@ class House:
         params = {k: v for k, v in (query or {}).items() if v is not None} or None
         try:
             answer = await self._clients[service].request(
-                method, path, params=params, json=body, headers=headers,
+                method, path, params=params, json=body, content=content, headers=headers,
                 timeout=timeout_seconds or self._settings.read_timeout_seconds,
             )  # fmt: skip
-            content = answer.json() if answer.content else None
+            told = answer.json() if answer.content else None
         except (httpx.HTTPError, ValueError, OSError) as error:
             log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
             raise Unavailable(service, "it does not answer right now") from error
         if answer.status_code == 404:
             return None
-        if answer.status_code in _PASSED_ON and isinstance(content, dict):
-            raise Refused(service, answer.status_code, content)
+        if answer.status_code in _PASSED_ON and isinstance(told, dict):
+            raise Refused(service, answer.status_code, told)
         if answer.status_code == 204:
             return {}
-        if answer.is_error or not isinstance(content, (dict, list)):
+        if answer.is_error or not isinstance(told, (dict, list)):
             log.warning("house_call_failed", to=service, path=path, status=answer.status_code)
             raise Unavailable(service, f"it answered {answer.status_code}")
-        return content
+        return told

@@ -36,3 +36,5 @@ class PortalSettings(ServiceSettings):
     push_poll_seconds: float = Field(0.25, gt=0, le=1)  # a revocation reaches the gateway in 1 s
     push_retry_seconds: float = Field(2.0, gt=0, le=60)  # the gateway did not acknowledge: again
     expected_seconds: float = Field(20.0, gt=0)  # a hop not seen for so long is called missing
+    upload_bytes: int = Field(512 * 1024**2, ge=1024)  # a provider's statement, as the ledger takes
+    upload_seconds: float = Field(600.0, gt=0)  # the longest upload that is passed on

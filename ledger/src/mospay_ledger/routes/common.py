@@ -40,7 +40,6 @@ _STATUS = {
     "not_enough": 409,
     "reconciliation_missing": 404,
     "not_now": 409,
-    "second_person": 403,
 }
 
 

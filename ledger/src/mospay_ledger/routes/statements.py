@@ -409,14 +409,14 @@ def _add_run(routes: APIRouter, service: Service) -> None:
     reader = service.verifier.needs("ledger:read")
     writer = service.verifier.needs("ledger:write")
 
-    @routes.post(PREFIX + "/run", status_code=202, response_class=Response)
-    async def run(body: RunOrder, caller: Caller = Depends(writer)) -> Response:
+    @routes.post(PREFIX + "/run", status_code=202)
+    async def run(body: RunOrder, caller: Caller = Depends(writer)) -> RunOrder:
         """Match again by hand, as the nightly job does."""
         person(caller, "Matching by hand")
         as_of = instant(body.as_of)
         async with refusals(), service.database.transaction() as tx:
             await matching.ask(tx, body.microservice, body.mode, as_of)
-        return Response(status_code=202)
+        return body
 
     @routes.get(PREFIX + "/report")
     async def report(

@@ -18,6 +18,7 @@ CHANGES = frozenset(
         "providers:write",
         "risk:write",
         "functions:write",
+        "ledger:write",
     }
 )
 # Client users have no permission in the directory yet, whatever their role.
