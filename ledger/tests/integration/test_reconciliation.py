@@ -334,7 +334,9 @@ async def test_lines_again_in_any_order_and_split_change_nothing(
 
     async def all_of_it() -> list[Any]:
         told = [
-            await rows(quiet, f"select * from {table} where microservice = $1 order by 1, 2", provider)
+            await rows(
+                quiet, f"select * from {table} where microservice = $1 order by 1, 2", provider
+            )
             for table in ("statement_lines", "expected_lines", "reconciliation_exceptions")
         ]
         return [*told, await unbalanced(quiet)]
@@ -655,7 +657,9 @@ async def test_fees_are_confirmed_once_and_a_difference_of_currencies_posts_in_b
 ) -> None:
     (body,) = await book(quiet, provider)
     await take(quiet, provider, [line(body, currency="USD", amount="15.00", fee="0.45")])
-    fee, differs = sorted(await exceptions(quiet, provider), key=lambda row: row["kind"] != "provider_fee")
+    fee, differs = sorted(
+        await exceptions(quiet, provider), key=lambda row: row["kind"] != "provider_fee"
+    )
     spent = await balance(quiet, "operator:USD:test:provider_fees")
     await resolve(quiet, fee["id"], "confirm_fee")
     await resolve(quiet, differs["id"], "suspense_in")
@@ -747,7 +751,9 @@ async def test_a_file_is_uploaded_followed_and_resolved_over_http(
     assert (one["state"], one["bytes_done"], one["mapping_version"]) == ("finished", len(data), 1)
     again = await http.post("/imports", params=query, content=data, headers=headers)
     assert (again.status_code, again.json()["repeated"]) == (200, True)
-    page = (await http.get("/exceptions", params={"microservice": provider}, headers=headers)).json()
+    page = (
+        await http.get("/exceptions", params={"microservice": provider}, headers=headers)
+    ).json()
     (found,) = page["items"]
     assert found["reference"] == '=HYPERLINK("http://x")'  # text, as it came
     path = f"/exceptions/{found['id']}"
@@ -817,7 +823,12 @@ async def test_a_tenant_sees_nothing_of_it_by_http_or_by_sql(
 ) -> None:
     await one_exception(quiet, provider)
     headers = token(portal, client_id=new_id("cli"), mode="test")
-    for path in ("/imports", "/exceptions", "/mappings", f"/report?microservice={provider}&mode=test"):
+    for path in (
+        "/imports",
+        "/exceptions",
+        "/mappings",
+        f"/report?microservice={provider}&mode=test",
+    ):
         answer = await http.get(path, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (403, "operators_only"), path
     machine = token(portal, actor=None)

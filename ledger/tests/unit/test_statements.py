@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mospay_ledger.domain.entries import is_balanced
 from mospay_ledger.domain.reconciliation import (
     Difference,
     NotAllowed,
@@ -15,7 +16,6 @@ from mospay_ledger.domain.reconciliation import (
     needs_two,
     taken_back,
 )
-from mospay_ledger.domain.entries import is_balanced
 from mospay_ledger.domain.statement_mappings import PRESETS, StatementMapping, preset_of
 from mospay_ledger.domain.statements import (
     LINE_LIMIT_BYTES,

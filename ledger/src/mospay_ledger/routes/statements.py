@@ -39,9 +39,7 @@ Microservice = Annotated[str, Query(max_length=80, pattern=r"^[A-Za-z0-9_-]+$")]
 AnyMicroservice = Annotated[str, Query(max_length=80, pattern=r"^[A-Za-z0-9_-]*$")]
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 STATES = "uploading|parsing|staged|accepting|matching|finished|discarded|cancelled|failed"
-LINE_STATES = (
-    "staged|open|matched|missing_here|amount_differs|currency_differs|duplicate|noted"
-)
+LINE_STATES = "staged|open|matched|missing_here|amount_differs|currency_differs|duplicate|noted"
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -358,7 +356,9 @@ def _add_imports(routes: APIRouter, service: Service) -> None:
     @routes.get(PREFIX + "/imports/{import_id}/faults")
     async def faults(
         import_id: ImportId,
-        cursor: Annotated[str, Query(max_length=140, pattern=r"^([0-9]{1,18}(@[^\x00-\x1f]*)?|)$")] = "",
+        cursor: Annotated[
+            str, Query(max_length=140, pattern=r"^([0-9]{1,18}(@[^\x00-\x1f]*)?|)$")
+        ] = "",
         limit: Limit = 50,
         caller: Caller = Depends(reader),
     ) -> Faults:

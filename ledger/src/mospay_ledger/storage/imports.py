@@ -124,9 +124,7 @@ async def open_import(
     )  # fmt: skip
 
 
-async def add_chunk(
-    tx: Tx, import_id: str, number: int, body: bytes, lease_seconds: float
-) -> bool:
+async def add_chunk(tx: Tx, import_id: str, number: int, body: bytes, lease_seconds: float) -> bool:
     """Add the next chunk; False when the import is not being uploaded any more."""
     return bool(await tx.value(_ADD_CHUNK, import_id, number, body, len(body), lease_seconds))
 

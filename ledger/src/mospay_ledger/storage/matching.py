@@ -145,8 +145,14 @@ with {_TODO}, {_PAIRS.format(condition=f"{_FREE} and {_SAME}")}, {_CHOSEN},
 {_MATCHED.format(candidates="best")}"""
 _DIFFERS = f"""
 with {_TODO}, {_PAIRS.format(condition=_FREE)}, {_CHOSEN},
-{_TAKEN.format(expected="'differs'", by="null", line='''case when c.currency = c.expected_currency
-        then 'amount_differs' else 'currency_differs' end''')}
+{
+    _TAKEN.format(
+        expected="'differs'",
+        by="null",
+        line='''case when c.currency = c.expected_currency
+        then 'amount_differs' else 'currency_differs' end''',
+    )
+}
 select l.import_id, l.line_no, l.reference, l.occurred_at, l.currency, l.amount_minor,
     c.entry_id, c.expected_minor, c.expected_currency, e.payment_id, c.was,
     case when c.currency = c.expected_currency then 'amount_differs' else 'currency_differs' end
@@ -363,9 +369,7 @@ async def match_exact(tx: Tx, stream: Stream, batch: Batch) -> Matched:
     return _matched(await tx.row(_EXACT, *_of(stream, batch)))
 
 
-async def match_by_amount(
-    tx: Tx, stream: Stream, batch: Batch, window: dt.timedelta
-) -> Matched:
+async def match_by_amount(tx: Tx, stream: Stream, batch: Batch, window: dt.timedelta) -> Matched:
     """Match a batch by amount, currency and time, where one line and one entry alone fit."""
     return _matched(await tx.row(_BY_AMOUNT, *_of(stream, batch), window))
 
@@ -389,9 +393,7 @@ async def find_missing_there(
     tx: Tx, stream: Stream, as_of: dt.datetime, grace: dt.timedelta, limit: int
 ) -> list[asyncpg.Record]:
     """Mark entries that no line names though their period is covered and the grace is over."""
-    return await tx.fetch(
-        _MISSING_THERE, stream.microservice, stream.mode, as_of, grace, limit
-    )
+    return await tx.fetch(_MISSING_THERE, stream.microservice, stream.mode, as_of, grace, limit)
 
 
 async def finish(tx: Tx, import_id: str) -> tuple[asyncpg.Record, int, int] | None:

@@ -85,7 +85,9 @@ async def chosen_mapping(
         return StatementMapping.model_validate(row["mapping"]), row["version"], None
     name = preset_of(microservice)
     if version is not None or name is None:
-        raise ReconciliationMissing(f"{microservice} has no such mapping: add one, or name a preset")
+        raise ReconciliationMissing(
+            f"{microservice} has no such mapping: add one, or name a preset"
+        )
     return PRESETS[name], None, name
 
 

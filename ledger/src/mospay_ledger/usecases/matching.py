@@ -180,9 +180,7 @@ class Run:
         tx.after_commit(lambda: MATCHED.labels(by).inc(count))
         return found
 
-    async def _close_late(
-        self, tx: Tx, lines: Sequence[Place], entries: Sequence[str]
-    ) -> None:
+    async def _close_late(self, tx: Tx, lines: Sequence[Place], entries: Sequence[str]) -> None:
         """Resolve what the match explains; what a resolution posted meanwhile is taken back."""
         rows = await exceptions.late(tx, lines, entries)
         ids = [row["id"] for row in rows]
@@ -273,9 +271,7 @@ class Run:
                 ],
             )
             told = len(charged) + found
-            await importing.tell_end(
-                tx, self._relay, dict(row), matched=matched, exceptions=told
-            )
+            await importing.tell_end(tx, self._relay, dict(row), matched=matched, exceptions=told)
 
     async def _open(self, tx: Tx, rows: Sequence[Any]) -> None:
         if not rows:
@@ -293,9 +289,7 @@ class Run:
         made = await exceptions.open_exceptions(tx, self._stream.microservice, mode, wanted)
         await self._tell("opened", tx, made, None)
 
-    async def _tell(
-        self, what: str, tx: Tx, rows: Sequence[Any], resolution: str | None
-    ) -> None:
+    async def _tell(self, what: str, tx: Tx, rows: Sequence[Any], resolution: str | None) -> None:
         by_kind: dict[str, list[Any]] = defaultdict(list)
         for row in rows:
             by_kind[row["kind"]].append(row)

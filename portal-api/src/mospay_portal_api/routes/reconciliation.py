@@ -7,12 +7,13 @@ import datetime as dt
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, Field
+
 from mospay_portal_api.domain.errors import NotFound
 from mospay_portal_api.domain.people import Person, asker
 from mospay_portal_api.routes.bodies import Body
 from mospay_portal_api.routes.context import PROBLEMS, Context, Reference, author
 from mospay_portal_api.storage import audit
-from pydantic import BaseModel, Field
 
 LEDGER, BASE = "ledger", "/internal/v1/reconciliation"
 READ, WRITE = "ledger:read", "ledger:write"

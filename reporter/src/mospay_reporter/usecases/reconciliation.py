@@ -16,9 +16,7 @@ from mospay_reporter.storage import reconciliation
 from mospay_reporter.storage.reconciliation import Key
 
 
-async def record_exceptions(
-    tx: Tx, events: Sequence[Event[ReconciliationExceptionsV1]]
-) -> None:
+async def record_exceptions(tx: Tx, events: Sequence[Event[ReconciliationExceptionsV1]]) -> None:
     """Count exceptions that were opened or resolved; raises FactError."""
     counts: Counter[Key] = Counter()
     for event in events:
@@ -28,9 +26,7 @@ async def record_exceptions(
     await _add(tx, counts)
 
 
-async def record_imports(
-    tx: Tx, events: Sequence[Event[ReconciliationImportFinishedV1]]
-) -> None:
+async def record_imports(tx: Tx, events: Sequence[Event[ReconciliationImportFinishedV1]]) -> None:
     """Count imports that ended, and the lines they took in; raises FactError."""
     counts: Counter[Key] = Counter()
     for event in events:
