@@ -74,7 +74,8 @@ IMPORTS = [
     "alter table statement_chunks alter body set storage external",  # read once, then dropped
     """create table statement_faults (
         import_id text collate "C" not null, line_no bigint not null, column_name text not null,
-        code text not null, message text not null, primary key (import_id, line_no, column_name))""",
+        code text not null, message text not null,
+        primary key (import_id, line_no, column_name))""",
     # What was read and is not decided about; no constraint beyond its place in the file.
     """create table statement_staged (
         import_id text collate "C" not null, line_no bigint not null, fingerprint bytea not null,

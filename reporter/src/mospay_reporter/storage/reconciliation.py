@@ -13,7 +13,8 @@ insert into reconciliation_counts as c (microservice, mode, what, kind, count, c
 select u.*, $6 from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[]) as u
 order by 1, 2, 3, 4
 on conflict (microservice, mode, what, kind) do update
-    set count = c.count + excluded.count, changed_at = greatest(c.changed_at, excluded.changed_at)"""
+    set count = c.count + excluded.count,
+        changed_at = greatest(c.changed_at, excluded.changed_at)"""
 _OPEN = """
 select mode, kind, sum(case what when 'opened' then count else -count end)::bigint as open
 from reconciliation_counts where what in ('opened', 'resolved') group by mode, kind"""
