@@ -112,8 +112,9 @@ LINES = [
     """create index statement_lines_unmatched on statement_lines
         (microservice, mode, currency, amount_minor, occurred_at)
         where state in ('open', 'missing_here')""",
+    # Of a stream as one value: so nobody takes this index to look for an amount.
     """create index statement_lines_waiting on statement_lines
-        (microservice, mode, state, import_id, line_no)
+        ((microservice || '/' || mode), state, import_id, line_no)
         where state in ('open', 'missing_here')""",
     # What the journal put on a clearing account, one row an entry: the other side of the table.
     """create table expected_lines (

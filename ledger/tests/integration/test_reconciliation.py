@@ -14,9 +14,10 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mospay_ledger.domain.reconciliation import NotNow
+from mospay_ledger.domain.reconciliation import NotAllowed, NotNow, SecondPersonNeeded
 from mospay_ledger.domain.statement_mappings import PRESETS
 from mospay_ledger.settings import LedgerSettings
+from mospay_ledger.storage import exceptions as stored_exceptions
 from mospay_ledger.storage import imports as stored
 from mospay_ledger.usecases import importing, matching, posting, resolving
 from mospay_shared.chassis.service import Service
@@ -593,7 +594,7 @@ async def test_above_the_limit_a_second_person_approves_and_the_database_wants_a
         async with quiet.database.transaction() as tx:
             await resolving.approve(tx, quiet.relay, exception_id, None, by)
 
-    with pytest.raises(resolving.SecondPersonNeeded):
+    with pytest.raises(SecondPersonNeeded):
         await approve("usr_a")
     with pytest.raises(asyncpg.CheckViolationError):
         await worker_connection.execute(
@@ -673,7 +674,8 @@ async def test_fees_are_confirmed_once_and_a_difference_of_currencies_posts_in_b
 async def test_the_report_adds_up_to_the_unit_on_both_sides(quiet: Service, provider: str) -> None:
     bodies = await book(quiet, provider, 6)
     await take(quiet, provider, [
-        *(line(body) for body in bodies[:3]), line(bodies[0], at=(T0 + dt.timedelta(hours=1)).isoformat()),
+        *(line(body) for body in bodies[:3]),
+        line(bodies[0], at=(T0 + dt.timedelta(hours=1)).isoformat()),
         line(bodies[3], amount=1), line(reference="z", amount=70),
     ], covers_from=T0, covers_until=T0 + dt.timedelta(minutes=4, seconds=30))  # fmt: skip
     await run(quiet, provider, T0 + dt.timedelta(days=4))
@@ -682,7 +684,7 @@ async def test_the_report_adds_up_to_the_unit_on_both_sides(quiet: Service, prov
     await run(quiet, provider)
     async with quiet.database.transaction() as tx:
         now = dt.datetime.now(dt.UTC) + dt.timedelta(days=400)
-        (one,) = await matching.exceptions.report(tx, provider, "test", T0 - dt.timedelta(1), now)
+        (one,) = await stored_exceptions.report(tx, provider, "test", T0 - dt.timedelta(1), now)
     assert one["stated_minor"] == 4500 + 1500 + 1 + 70 == (
         one["matched_minor"] + one["differs_stated_minor"] + one["missing_here_minor"]
         + one["duplicate_minor"] + one["not_matched_yet_minor"]
@@ -811,7 +813,7 @@ async def test_an_empty_or_too_large_file_is_refused_and_leaves_nothing(
     given = importing.Upload(
         provider, "test", "f", PRESETS["simulator"], None, "simulator", False, None, None, "usr_a"
     )
-    with pytest.raises(importing.NotAllowed, match="split"):
+    with pytest.raises(NotAllowed, match="split"):
         await importing.upload(quiet.database, given, pieces(b"x" * (10**6 + 1)), LIMITS)
     await work(quiet)
     sql = """select 1 from statement_chunks c join statement_imports i on i.id = c.import_id

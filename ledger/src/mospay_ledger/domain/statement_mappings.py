@@ -125,7 +125,7 @@ def _simulator() -> StatementMapping:
         fees=("fee",),
         occurred_at=("occurred_at",),
         kind="kind",
-        kinds={k: k for k in LINE_KINDS},  # type: ignore[misc]
+        kinds={k: k for k in LINE_KINDS},
         sign="as_is",
     )
 

@@ -115,11 +115,11 @@ def parse_chunk(
         if reader is not None:
             reader.read(number, line, parsed)
         elif number > mapping.skip_lines and line.strip():
-            columns, parsed.fatal = _header(mapping, line)
+            header, parsed.fatal = _header(mapping, line)
             if parsed.fatal is not None:
                 parsed.faults.append(Fault(number, "", "header", parsed.fatal))
                 return parsed
-            reader = _Reader(mapping, columns)
+            reader = _Reader(mapping, header)
     if len(rest) > LINE_LIMIT_BYTES:
         if not skipping:
             parsed.faults.append(_too_long(number + 1))

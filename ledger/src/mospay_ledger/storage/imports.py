@@ -12,6 +12,7 @@ from mospay_shared.chassis.database import Tx
 
 from mospay_ledger.domain.statements import Fault, StatementLine
 
+WHOLE_FILE_SECONDS = 120.0  # of the few statements that look at all lines of a file
 _OPEN = """
 insert into statement_imports (id, microservice, mode, file_name, mapping, mapping_version, preset,
     state, review, covers_from, covers_until, uploaded_by, lease_until)
@@ -62,11 +63,12 @@ where s.import_id = $1 group by i.id, s.currency
 on conflict do nothing"""
 # By fingerprint: two files that share lines then wait for each other in one order alone.
 _ACCEPT = """
-with part as materialized (
-    select line_no from statement_staged where import_id = $1 order by line_no limit $2),
+with part as (
+    select max(line_no) as last from (select line_no from statement_staged
+        where import_id = $1 order by line_no limit $2) p),
 moved as (
-    delete from statement_staged s using part p
-    where s.import_id = $1 and s.line_no = p.line_no returning s.*),
+    delete from statement_staged s
+    where s.import_id = $1 and s.line_no <= (select last from part) returning s.*),
 fresh as (
     insert into statement_lines (import_id, line_no, microservice, mode, fingerprint, occurrence,
         kind, reference, our_reference, amount_minor, currency, fee_minor, occurred_at, state)
@@ -223,17 +225,22 @@ async def add_faults(tx: Tx, import_id: str, faults: Sequence[Fault]) -> None:
 
 async def count_occurrences(tx: Tx, import_id: str) -> None:
     """Number equal lines of one file, so that the second is not taken for the first."""
-    await tx.run(_OCCURRENCES, import_id)
+    # A join of what no statistics know yet: line by line it would take for ever.
+    await tx.run("select set_config('enable_nestloop', 'off', true)")
+    await tx.connection.execute(_OCCURRENCES, import_id, timeout=WHOLE_FILE_SECONDS)
+    await tx.run("select set_config('enable_nestloop', 'on', true)")
 
 
 async def cover(tx: Tx, import_id: str, kinds: Sequence[str]) -> None:
     """Note which period of which currency a file covers."""
-    await tx.run(_COVERAGE, import_id, list(kinds))
+    await tx.connection.execute(_COVERAGE, import_id, list(kinds), timeout=WHOLE_FILE_SECONDS)
 
 
 async def drop_chunks(tx: Tx, import_id: str) -> None:
     """Forget the file as it came."""
-    await tx.run("delete from statement_chunks where import_id = $1", import_id)
+    await tx.connection.execute(
+        "delete from statement_chunks where import_id = $1", import_id, timeout=WHOLE_FILE_SECONDS
+    )
 
 
 async def accept(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import asyncpg
 from mospay_shared.chassis.database import Tx
 
+from mospay_ledger.storage.imports import WHOLE_FILE_SECONDS
+
 _CLAIM = """
 update reconciliation_streams s set lease_by = $1, lease_until = now() + $2 * interval '1 s'
 from (
@@ -38,7 +40,8 @@ _ASK = """
 insert into reconciliation_streams (microservice, mode, as_of) values ($1, $2, $3)
 on conflict (microservice, mode) do update set wanted = true, as_of = excluded.as_of"""
 _INDEXED = """
-select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"""
+select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+    set_config('enable_seqscan', 'off', true)"""
 # A range of the key, as an account's id begins with its provider.
 _ACCOUNTS = """
 select id from accounts where id >= $1 and id < $2 and kind = 'clearing' and mode = $3
@@ -88,7 +91,8 @@ select array_agg(entry_id) from gone"""
 _BATCH = """
 select import_id, line_no from (
     select import_id, line_no from statement_lines
-    where microservice = $1 and mode = $2 and state = $3 and (import_id, line_no) > ($4, $5)
+    where microservice || '/' || mode = $1::text || '/' || $2 and state = $3
+        and (import_id, line_no) > ($4, $5)
         and (state <> 'open' or import_id = any($6::text[]))
     order by import_id, line_no limit $7) b
 order by import_id desc, line_no desc limit 1"""
@@ -96,25 +100,25 @@ _TODO = """
 todo as materialized (
     select import_id, line_no, kind, reference, our_reference, amount_minor, currency, occurred_at
     from statement_lines
-    where microservice = $1 and mode = $2 and state = $3
+    where microservice || '/' || mode = $1::text || '/' || $2 and state = $3
         and (import_id, line_no) > ($4, $5) and (import_id, line_no) <= ($6, $7)
         and (state <> 'open' or import_id = any($8::text[])))"""
+# `offset 0`: a line's entries are looked up by their references, never by what all have in common.
 _PAIRS = """
 pairs as (
     select t.import_id, t.line_no, t.amount_minor, t.currency, t.occurred_at, e.entry_id,
         e.state as was, e.amount_minor as expected_minor, e.currency as expected_currency,
-        e.occurred_at as expected_at, k.rank
+        e.occurred_at as expected_at, e.rank
     from todo t
     cross join lateral (
-        select x.entry_id, 1 as rank from expected_lines x
-            where x.provider_reference = t.reference
+        select x.*, 1 as rank from expected_lines x where x.provider_reference = t.reference
         union all
-        select x.entry_id, 2 from expected_lines x where x.attempt_id = t.our_reference
+        select x.*, 2 from expected_lines x where x.attempt_id = t.our_reference
         union all
-        select x.entry_id, 2 from expected_lines x where x.refund_id = t.our_reference
+        select x.*, 2 from expected_lines x where x.refund_id = t.our_reference
         union all
-        select x.entry_id, 3 from expected_lines x where x.payment_id = t.our_reference) k
-    join expected_lines e on e.entry_id = k.entry_id
+        select x.*, 3 from expected_lines x where x.payment_id = t.our_reference
+        offset 0) e
     where e.microservice = $1 and e.mode = $2 and e.kind = t.kind and {condition})"""
 # Each line takes the nearest entry, each entry the first line that takes it; who came too late
 # looks again (`lost`), for another entry with the same reference.
@@ -399,7 +403,7 @@ async def find_missing_there(
 async def finish(tx: Tx, import_id: str) -> tuple[asyncpg.Record, int, int] | None:
     """End an import; return it with its matched lines and exceptions, None when it has ended."""
     row = await tx.row(_FINISH, import_id)
-    counts = await tx.row(_OF_IMPORT, import_id)
+    counts = await tx.connection.fetchrow(_OF_IMPORT, import_id, timeout=WHOLE_FILE_SECONDS)
     if row is None or counts is None:
         return None
     return row, counts["matched"], counts["exceptions"]
@@ -407,4 +411,7 @@ async def finish(tx: Tx, import_id: str) -> tuple[asyncpg.Record, int, int] | No
 
 async def fees(tx: Tx, import_id: str) -> list[asyncpg.Record]:
     """Return what the provider says it took as fees in an import's new lines, by currency."""
-    return await tx.fetch(_FEES, import_id)
+    rows: list[asyncpg.Record] = await tx.connection.fetch(
+        _FEES, import_id, timeout=WHOLE_FILE_SECONDS
+    )
+    return rows
