@@ -88,6 +88,7 @@ class House:
     risk: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     sent: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     answers: dict[str, Any] = field(default_factory=dict)  # of the router, by path after functions
+    uploads: list[bytes] = field(default_factory=list)  # files, as they came
     pushed: list[dict[str, Any]] = field(default_factory=list)  # told to the gateway by a worker
     pushers: list[Caller] = field(default_factory=list)
     _runners: dict[str, web.AppRunner] = field(default_factory=dict)
@@ -152,7 +153,11 @@ class House:
                 caller = verifier.verify(token)
             except Problem as problem:
                 return web.json_response({"code": problem.code}, status=401)
-            body = await request.json() if request.can_read_body else {}
+            if request.content_type == "text/csv":
+                self.uploads.append(await request.read())
+                body = {}
+            else:
+                body = await request.json() if request.can_read_body else {}
             if request.path.endswith("/changed"):  # a worker's, beside what a test does
                 self.pushers.append(caller)
                 self.pushed += body[request.path.split("/")[-2]]
@@ -183,6 +188,8 @@ class House:
             return self._functions(request, path, body)
         if service == "payment-router" and name == "payments":
             return {**self.routed[rest], "id": self._visible(caller, rest)["id"]}
+        if service == "ledger" and name == "reconciliation":
+            return self._functions(request, path, body)
         if service == "ledger":
             return self._ledger(name, rest)
         if service == "notifier":
