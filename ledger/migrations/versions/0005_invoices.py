@@ -7,7 +7,7 @@ Only new tables: the version before this one goes on beside it.
 from alembic import op
 
 revision = "0005"
-down_revision = "0002"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

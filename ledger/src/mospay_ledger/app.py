@@ -42,6 +42,7 @@ def create_service(settings: LedgerSettings) -> Service:
     service.work(*workers.workers(service.database, settings))
     service.work(*workers.paying_workers(service.database, service.relay, settings, till))
     service.work(*workers.invoice_workers(service.database, service.relay, settings))
+    service.work(*workers.reconciliation_workers(service.database, service.relay, settings))
     service.app.include_router(routes.router(service, settings, till))
     service.trace_sources.append(routes.posting_hops)
     return service

@@ -2,7 +2,7 @@
 
 import base64
 
-from mospay_shared.chassis.settings import ServiceSettings
+from mospay_shared.chassis.settings import CommaList, ServiceSettings
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
@@ -69,6 +69,20 @@ class LedgerSettings(ServiceSettings):
     # The client under which the operator itself takes payments; empty: its own invoices (fees) are
     # not paid online but netted.
     operator_client_id: str = ""
+
+    # reconciliation
+    statement_bytes: int = Field(512 * 1024**2, ge=1024)  # a file; a million lines are 150 MiB
+    statement_chunk_bytes: int = Field(1024**2, ge=256, le=16 * 1024**2)  # parsed in 0.1 s
+    statement_batch_lines: int = Field(20_000, ge=10, le=100_000)  # a statement stays under 5 s
+    statement_faults: int = Field(1000, ge=10, le=100_000)  # written down; more are only counted
+    statement_lease_seconds: float = Field(60, ge=1, le=600)  # silent for longer: it has died
+    match_window_hours: int = Field(48, ge=1, le=720)  # how far clocks and zones may be apart
+    match_grace_hours: int = Field(24, ge=0, le=720)  # before what a statement lacks is missing
+    nightly_hour: int = Field(2, ge=0, le=23)  # UTC hour from which the nightly match runs
+    exception_hours: int = Field(48, ge=1, le=2160)  # to resolve one, unless its kind is below
+    exception_urgent_hours: int = Field(24, ge=1, le=2160)  # missing_there: money that never came
+    # minor units one person may post alone, such as RWF=50000; other currencies: none
+    one_person_limits: CommaList = Field(default_factory=list)
 
 
 def document_values() -> dict[str, str]:

@@ -11,7 +11,16 @@ from prometheus_client import Counter, Gauge
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import intents
 from mospay_ledger.storage import settlements as schedules
-from mospay_ledger.usecases import chain, fee_invoices, invoices, posting, reminders, settling
+from mospay_ledger.usecases import (
+    chain,
+    fee_invoices,
+    importing,
+    invoices,
+    matching,
+    posting,
+    reminders,
+    settling,
+)
 from mospay_ledger.usecases.paying import Till
 
 log = structlog.get_logger()
@@ -25,6 +34,8 @@ BEHIND = Gauge(
 )
 FAILING = Gauge("mospay_ledger_settlements_failing", "Clients whose settlement fails")
 SEALED = Counter("mospay_ledger_sealed_entries", "Entries sealed into blocks")
+OPEN_EXCEPTIONS = Gauge("mospay_ledger_exceptions_open", "Open exceptions", ["kind", "mode"])
+OVERDUE = Gauge("mospay_ledger_exceptions_overdue", "Exceptions past due", ["kind", "mode"])
 
 
 def workers(database: Database, settings: LedgerSettings) -> list[Worker]:
@@ -140,4 +151,40 @@ def invoice_workers(database: Database, relay: Relay, settings: LedgerSettings) 
     return [
         Worker("ledger.overdue", overdue, idle_seconds=settings.overdue_seconds),
         Worker("ledger.fee_invoices", fees, idle_seconds=settings.fee_seconds),
+    ]
+
+
+def reconciliation_workers(
+    database: Database, relay: Relay, settings: LedgerSettings
+) -> list[Worker]:
+    """Return the workers of statements: import, match (nightly too), and the overdue clock."""
+    rules, limits = matching.rules_of(settings), importing.limits_of(settings)
+
+    async def take_in() -> int:
+        return await importing.work_off(database, relay, limits)
+
+    async def match() -> int:
+        return await matching.work_off(database, relay, rules)
+
+    async def watch() -> int:
+        async with database.transaction() as tx:
+            rows = await matching.waiting(tx)
+        for gauge in (OPEN_EXCEPTIONS, OVERDUE):
+            gauge.clear()  # what has none any more is not shown with its last figure
+        for row in rows:
+            OPEN_EXCEPTIONS.labels(row["kind"], row["mode"]).set(row["open"])
+            OVERDUE.labels(row["kind"], row["mode"]).set(row["overdue"])
+            if row["overdue"]:
+                log.error(
+                    "exceptions_overdue",
+                    kind=row["kind"],
+                    mode=row["mode"],
+                    count=row["overdue"],
+                )
+        return 0
+
+    return [
+        Worker("ledger.statements", take_in, idle_seconds=1),
+        Worker("ledger.matching", match, idle_seconds=1),
+        Worker("ledger.exceptions", watch, idle_seconds=60),
     ]

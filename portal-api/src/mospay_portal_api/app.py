@@ -20,6 +20,7 @@ from mospay_portal_api.routes import (
     ip_rules,
     operations,
     reads,
+    reconciliation,
     risk,
     session,
     settlements,
@@ -84,6 +85,8 @@ def create_service(settings: PortalSettings) -> Service:
         functions.steps_router(context),
         invoices.files_router(context),  # their paths are narrower
         invoices.router(context),
+        reconciliation.statements_router(context),
+        reconciliation.exceptions_router(context),
         reads.router(context),
         reads.figures_router(context),
         settlements.terms_router(context),  # `run` before the path that ends in an id

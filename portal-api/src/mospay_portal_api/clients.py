@@ -223,25 +223,18 @@ class House:
         scope: str,
         asker: Asker,
         query: Mapping[str, Any],
-        content: bytes,
+        content: bytes | AsyncIterator[bytes],
         *,
         timeout_seconds: float,
     ) -> Any:
-        """POST a CSV list and return the answer; raises NotFound, HouseError. Never sent twice."""
-        headers = {**self._headers(service, scope, asker), "content-type": "text/csv"}
-        try:
-            answer = await self._clients[service].post(
-                path,
-                params={k: v for k, v in query.items() if v is not None} or None,
-                content=content,
-                headers=headers,
-                timeout=timeout_seconds,
-            )
-            told = answer.json() if answer.content else None
-        except (httpx.HTTPError, ValueError, OSError) as error:
-            log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
-            raise Unavailable(service, "it does not answer right now") from error
-        done = self._judged(service, path, answer, told)
+        """Pass a CSV file on, as it comes, and return the answer; never sent twice, never kept.
+
+        Raises NotFound for what is not there, HouseError otherwise.
+        """
+        done = await self._call(
+            "POST", service, path, scope, asker, query=query, content=content,
+            timeout_seconds=timeout_seconds, more={"content-type": "text/csv"},
+        )  # fmt: skip
         if done is None:
             raise NotFound("There is no such thing")
         return done
@@ -265,6 +258,7 @@ class House:
         *,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        content: bytes | AsyncIterator[bytes] | None = None,
         timeout_seconds: float | None = None,
         more: Mapping[str, str] | None = None,
     ) -> Any:
@@ -273,27 +267,27 @@ class House:
         params = {k: v for k, v in (query or {}).items() if v is not None} or None
         try:
             answer = await self._clients[service].request(
-                method, path, params=params, json=body, headers=headers,
+                method, path, params=params, json=body, content=content, headers=headers,
                 timeout=timeout_seconds or self._settings.read_timeout_seconds,
             )  # fmt: skip
-            content = answer.json() if answer.content else None
+            told = answer.json() if answer.content else None
         except (httpx.HTTPError, ValueError, OSError) as error:
             log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
             raise Unavailable(service, "it does not answer right now") from error
-        return self._judged(service, path, answer, content)
+        return self._judged(service, path, answer, told)
 
-    def _judged(self, service: str, path: str, answer: httpx.Response, content: Any) -> Any:
+    def _judged(self, service: str, path: str, answer: httpx.Response, told: Any) -> Any:
         """Return what an answer says, None for 404; raises Refused, Unavailable."""
         if answer.status_code == 404:
             return None
-        if answer.status_code in _PASSED_ON and isinstance(content, dict):
-            raise Refused(service, answer.status_code, content)
+        if answer.status_code in _PASSED_ON and isinstance(told, dict):
+            raise Refused(service, answer.status_code, told)
         if answer.status_code == 204:
             return {}
-        if answer.is_error or not isinstance(content, (dict, list)):
+        if answer.is_error or not isinstance(told, (dict, list)):
             log.warning("house_call_failed", to=service, path=path, status=answer.status_code)
             raise Unavailable(service, f"it answered {answer.status_code}")
-        return content
+        return told
 
 
 async def _through(answer: httpx.Response) -> AsyncIterator[bytes]:

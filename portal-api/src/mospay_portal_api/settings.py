@@ -47,3 +47,5 @@ class PortalSettings(ServiceSettings):
     guest_pay_seconds: float = Field(
         8.0, gt=0, le=60
     )  # above the ledger's own wait for the gateway
+    upload_bytes: int = Field(512 * 1024**2, ge=1024)  # a provider's statement, as the ledger takes
+    upload_seconds: float = Field(600.0, gt=0)  # the longest upload that is passed on

@@ -94,6 +94,7 @@ class House:
     sent: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     # of router (functions) and ledger (settlements), by path
     answers: dict[str, Any] = field(default_factory=dict)
+    uploads: list[bytes] = field(default_factory=list)  # files, as they came
     pushed: list[dict[str, Any]] = field(default_factory=list)  # told to the gateway by a worker
     pushers: list[Caller] = field(default_factory=list)
     guests: dict[str, dict[str, Any]] = field(default_factory=dict)  # invoices by a link's digest
@@ -161,9 +162,11 @@ class House:
             except Problem as problem:
                 return web.json_response({"code": problem.code}, status=401)
             body: Any = {}
-            if request.can_read_body:
-                listed = request.content_type == "text/csv"
-                body = {"list": await request.text()} if listed else await request.json()
+            if request.content_type == "text/csv":
+                self.uploads.append(await request.read())
+                body = {"list": self.uploads[-1].decode(errors="replace")}
+            elif request.can_read_body:
+                body = await request.json()
             if request.path.endswith("/changed"):  # a worker's, beside what a test does
                 self.pushers.append(caller)
                 self.pushed += body[request.path.split("/")[-2]]
@@ -205,6 +208,7 @@ class House:
         if service == "ledger" and name == "guest":
             return self._guest(request, caller, rest, body)
         if service == "ledger" and (name in BILLING or name.partition(".")[0] in SETTLING):
+        if service == "ledger" and name == "reconciliation":
             return self._functions(request, path, body)
         if service == "ledger":
             return self._ledger(name, rest)

@@ -11,7 +11,7 @@ from mospay_shared.contracts import MESSAGES, Event, PaymentEventV1, RefundEvent
 from prometheus_client import Histogram
 
 from mospay_reporter.domain.facts import FactError
-from mospay_reporter.usecases import recording
+from mospay_reporter.usecases import reconciliation, recording
 
 LAG = Histogram(
     "mospay_reporter_lag_seconds",
@@ -26,6 +26,8 @@ RISK_TYPES = ("payment.risk_assessed.v1",)
 HEALTH_TYPES = ("provider.health_changed.v1",)
 SALE_TYPES = ("sale.recorded.v1",)
 ENTRY_TYPES = ("ledger.entry_posted.v1",)
+EXCEPTION_TYPES = ("reconciliation.exception_opened.v1", "reconciliation.exception_resolved.v1")
+IMPORT_TYPES = ("reconciliation.import_finished.v1",)
 CALL_TYPES = ("api.called.v1",)
 WEBHOOK_TYPES = ("webhook.delivered.v1", "webhook.failed.v1")
 
@@ -48,11 +50,17 @@ def subscriptions(*, linger_seconds: float, limit: int) -> list[Subscription]:
     security = _handler("reporter.events", recording.record_security)
     risk = _handler("reporter.events", recording.record_risk)
     health = _handler("reporter.events", recording.record_health)
+    exceptions = _handler("reporter.reconciliation", reconciliation.record_exceptions)
+    imports = _handler("reporter.reconciliation", reconciliation.record_imports)
     return [
         subscription("reporter.payments", dict.fromkeys(PAYMENT_TYPES, payments)),
         subscription("reporter.ledger", dict.fromkeys(ENTRY_TYPES, entries)),
         subscription("reporter.refunds", dict.fromkeys(REFUND_TYPES, refunds)),
         subscription("reporter.sales", dict.fromkeys(SALE_TYPES, sales)),
+        subscription(
+            "reporter.reconciliation",
+            dict.fromkeys(EXCEPTION_TYPES, exceptions) | dict.fromkeys(IMPORT_TYPES, imports),
+        ),
         subscription(
             "reporter.events",
             dict.fromkeys(SECURITY_TYPES, security)

@@ -4,10 +4,15 @@ import datetime as dt
 
 from mospay_shared.chassis.database import Database
 from mospay_shared.chassis.workers import Worker
+from prometheus_client import Gauge
 
-from mospay_reporter.usecases import recording
+from mospay_reporter.usecases import reconciliation, recording
 
 HOUR_SECONDS = 3600.0
+OPEN = Gauge(
+    "mospay_reporter_exceptions_open", "Exceptions of reconciliation told of and not resolved",
+    ["kind", "mode"],
+)  # fmt: skip
 BACKLOG_BATCH = 500  # payments a transaction, so that news never waits for it long
 
 
@@ -23,7 +28,15 @@ def workers(database: Database, *, call_retention_days: int) -> list[Worker]:
         async with database.transaction() as tx:
             return await recording.sell_earlier(tx, BACKLOG_BATCH)
 
+    async def watch_exceptions() -> int:
+        async with database.transaction() as tx:
+            rows = await reconciliation.still_open(tx)
+        for mode, kind, count in rows:
+            OPEN.labels(kind, mode).set(count)
+        return 0
+
     return [
+        Worker("reporter_exceptions", watch_exceptions, idle_seconds=60),
         Worker("reporter_partitions", turn, idle_seconds=HOUR_SECONDS),
         Worker("reporter_sales_backlog", count_earlier, idle_seconds=HOUR_SECONDS),
     ]

@@ -8,8 +8,10 @@ from mospay_ledger.domain.accounts import (
     clearing,
     fees,
     paid_out,
+    provider_fees,
     refunds,
     suspense,
+    write_offs,
 )
 from mospay_ledger.domain.books import Books, Captured, Facts, Given
 from mospay_ledger.domain.entries import (
@@ -89,8 +91,10 @@ __all__ = [
     "is_balanced",
     "paid_out",
     "possible_accounts",
+    "provider_fees",
     "refund_key",
     "refunds",
     "share",
     "suspense",
+    "write_offs",
 ]

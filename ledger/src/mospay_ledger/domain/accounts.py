@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 # What a client has with us. All but `receivable` (the client's debt) are credits or zero.
 CLIENT_KINDS = ("available", "payout", "pending", "receivable", "refund_due", "reserve")
-OWN_KINDS = ("clearing", "fees", "refunds", "suspense")
+OWN_KINDS = ("clearing", "fees", "provider_fees", "refunds", "suspense", "write_offs")
 ACCOUNT_KINDS = (*CLIENT_KINDS, *OWN_KINDS)
 
 
@@ -67,3 +67,13 @@ def suspense(currency: str, mode: str) -> Account:
 def paid_out(currency: str, mode: str) -> Account:
     """Return what the operator's own bank has paid out to clients and sent back: a clearing."""
     return Account("clearing", "operator", None, currency, mode)
+
+
+def provider_fees(currency: str, mode: str) -> Account:
+    """Return what providers charge the operator: its expense."""
+    return Account("provider_fees", "operator", None, currency, mode)
+
+
+def write_offs(currency: str, mode: str) -> Account:
+    """Return differences with providers that nobody pursues, losses and gains."""
+    return Account("write_offs", "operator", None, currency, mode)

@@ -25,6 +25,9 @@ ENTRY_KINDS = (
     "payout_bounced",
     "reserve_kept",
     "reserve_released",
+    "write_off",
+    "suspense_in",
+    "provider_fee",
 )
 
 
@@ -41,7 +44,7 @@ class Entry:
     """A balanced journal entry that is about to be written. `effect_key` happens once for ever.
 
     `fee_returned_minor` is what of the fee was given back; `fee_base_minor` the part of a refund
-    the client bore, which that is a share of.
+    the client bore, which that is a share of. Without a `client_id` it is the operator's own.
     """
 
     id: str

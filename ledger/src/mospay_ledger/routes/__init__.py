@@ -7,12 +7,14 @@ from mospay_ledger.routes import (
     accounts,
     customers,
     entries,
+    exceptions,
     fees,
     guest,
     invoice_papers,
     invoices,
     paying,
     payouts,
+    provider_statements,
     settlement_files,
     settlements,
     statements,
@@ -41,4 +43,6 @@ def router(service: Service, settings: LedgerSettings, till: Till) -> APIRouter:
     invoices.add(routes, service, settings)
     paying.add(routes, service, settings, till)
     guest.add(routes, service, till)
+    provider_statements.add(routes, service, settings)
+    exceptions.add(routes, service, settings)
     return routes

@@ -13,6 +13,7 @@ from mospay_shared.chassis.service_tokens import Caller
 from pydantic import AwareDatetime
 
 from mospay_ledger.domain import FeePlanInvalid, LedgerError, TermsInvalid
+from mospay_ledger.domain.reconciliation import NotAllowed
 
 PRINTABLE = r"^[\x21-\x7e]+$"  # what an id is made of; a NUL must not reach the database
 MAYBE_PRINTABLE = r"^[\x21-\x7e]*$"
@@ -40,6 +41,8 @@ _STATUS = {
     "payout_missing": 404,
     "stale_version": 409,
     "no_such_step": 409,
+    "reconciliation_missing": 404,
+    "not_now": 409,
 }
 _TITLES = {
     FeePlanInvalid: "The fee plan is not valid",
@@ -70,6 +73,9 @@ async def refusals() -> AsyncIterator[None]:
     except (FeePlanInvalid, TermsInvalid) as error:
         fault = FieldProblem(field=error.field, code="invalid", message=error.message)
         raise Problem(422, error.code, _TITLES[type(error)], errors=[fault]) from error
+    except NotAllowed as error:
+        fault = FieldProblem(field=error.field, code=error.code, message=error.message)
+        raise Problem(422, error.code, "The request is not valid", errors=[fault]) from error
     except LedgerError as error:
         status = _STATUS.get(error.code, 422)
         raise Problem(status, error.code, "The ledger refuses", detail=str(error)) from error
@@ -102,3 +108,11 @@ def instant(at: dt.datetime | None) -> dt.datetime | None:
     except (OverflowError, ValueError) as error:
         fault = FieldProblem(field="at", code="out_of_range", message="is beyond the calendar")
         raise Problem(422, "invalid_request", "The request is not valid", errors=[fault]) from error
+
+
+def person(caller: Caller, what: str) -> str:
+    """Return who acts for the operator, by the token alone; raises Problem 403."""
+    operators_only(caller, what)
+    if caller.actor is None:
+        raise Problem(403, "person_missing", f"{what} needs a token that names a person")
+    return caller.actor

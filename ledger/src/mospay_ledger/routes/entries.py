@@ -50,7 +50,7 @@ class EntryBody(BaseModel):
 
     entry_id: str = Field(examples=[EXAMPLE_ENTRY])
     kind: str = Field(examples=["capture"])
-    client_id: str = Field(examples=[EXAMPLE_CLIENT])
+    client_id: str | None = Field(examples=[EXAMPLE_CLIENT])
     mode: str = Field(examples=["test"])
     posted_at: dt.datetime = Field(examples=[EXAMPLE_TIME])
     occurred_at: dt.datetime = Field(examples=[EXAMPLE_TIME])

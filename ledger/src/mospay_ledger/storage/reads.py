@@ -156,12 +156,13 @@ def rebuilt(found: dict[str, Any]) -> Entry:
             Posting(Account.parse(side["account"]), side["amount_minor"])
             for side in found["postings"]
         ),
+        client_id=found["client_id"] or "",
         **{name: found[name] for name in _SAME},
     )
 
 
 _SAME = (
-    "kind", "effect_key", "client_id", "mode", "currency", "amount_minor", "occurred_at",
+    "kind", "effect_key", "mode", "currency", "amount_minor", "occurred_at",
     "payment_id", "attempt_id", "refund_id", "service_id", "provider_reference", "reverses",
     "reason", "fee_returned_minor", "fee_base_minor", "late", "resolved", "accepted_at",
 )  # fmt: skip

@@ -171,6 +171,27 @@ async def post_movements(tx: Tx, movements: Sequence[Movement]) -> list[Entry]:
     return entries
 
 
+async def post_entries(tx: Tx, entries: Sequence[Entry]) -> list[Entry]:
+    """Book entries between a provider and the operator, each effect once; return the new ones.
+
+    None may touch a client's account: whether one may is decided under its lock, elsewhere.
+    """
+    accounts = {side.account for entry in entries for side in entry.postings}
+    assert not any(account.client_id for account in accounts)
+    locked_at = await posting.open_and_lock(tx, list(accounts))
+    facts, seen_at = await posting.read_facts(
+        tx,
+        accounts=sorted(account.id for account in accounts),
+        effects=[entry.effect_key for entry in entries],
+        payments=[],
+    )
+    fresh = [entry for entry in entries if entry.effect_key not in facts.effects]
+    if fresh:
+        await _write(tx, fresh, max(dt.datetime.now(dt.UTC), locked_at, seen_at))
+        tx.after_commit(lambda: _count(fresh))
+    return fresh
+
+
 async def reverse(
     tx: Tx, relay: Relay, entry_id: str, *, keep_fee: bool, reason: str, by: tuple[str, str]
 ) -> Entry:
@@ -184,6 +205,8 @@ async def reverse(
     if found["reversed_by"] is not None:
         raise domain.AlreadyReversed(f"by {found['reversed_by']}")
     original = reads.rebuilt(found)
+    if not original.client_id:  # the operator's own: it goes with what it was posted for
+        raise domain.NotReversible(f"{entry_id} is a {original.kind}")
     books = ClientBooks(original.client_id, original.currency, original.mode)
     shared = [s.account for s in original.postings if s.account.client_id is None]
     locked_at = await posting.open_and_lock(

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,8 +24,11 @@ class BodyTooLarge(Exception):
 class Edge:
     """Gives each request an id (`X-Request-Id`, taken over if well-formed) and counts it."""
 
-    def __init__(self, app: ASGIApp, *, body_limit_bytes: int) -> None:
-        self._app, self._limit = app, body_limit_bytes
+    def __init__(
+        self, app: ASGIApp, *, body_limit_bytes: int, streamed: Mapping[str, int] | None = None
+    ) -> None:
+        # `streamed`: paths that take a file a piece at a time, each with a limit of its own
+        self._app, self._limit, self._streamed = app, body_limit_bytes, streamed or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -38,6 +42,7 @@ class Edge:
         traceparent = telemetry.new_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
         telemetry.set_traceparent(traceparent)
         started, status = time.perf_counter(), 500
+        limit = self._streamed.get(scope["path"], self._limit)
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -51,11 +56,11 @@ class Edge:
 
         try:
             length = headers.get(b"content-length", b"0")
-            if not length.isdigit() or int(length) > self._limit:
+            if not length.isdigit() or int(length) > limit:
                 raise BodyTooLarge
-            await self._app(scope, self._bounded(receive), answer)
+            await self._app(scope, self._bounded(receive, limit), answer)
         except BodyTooLarge:
-            await _refuse(answer, self._limit)
+            await _refuse(answer, limit)
         finally:
             route: Any = scope.get("route")
             metrics.HTTP_SECONDS.labels(
@@ -64,14 +69,14 @@ class Edge:
                 f"{status // 100}xx",
             ).observe(time.perf_counter() - started)
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive, limit: int) -> Receive:
         seen = 0
 
         async def limited() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._limit:
+            if seen > limit:
                 raise BodyTooLarge
             return message
 

@@ -57,6 +57,7 @@ class Service:
         self.verifier = TokenVerifier(name, settings.trusted_keys)
         self.subscriptions: list[Subscription] = []
         self.trace_sources: list[TraceSource] = []
+        self.streamed: dict[str, int] = {}  # paths that take a file in pieces, with its limit
         self.stopping = asyncio.Event()
         self.broken = False  # a background loop has ended: nobody does its work any more
         self._workers: list[Worker] = []
@@ -76,7 +77,9 @@ class Service:
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
         install_problems(self.app)
-        self.app.add_middleware(Edge, body_limit_bytes=settings.body_limit_bytes)
+        self.app.add_middleware(
+            Edge, body_limit_bytes=settings.body_limit_bytes, streamed=self.streamed
+        )
         self.app.include_router(operations_router(self))
 
     def subscribe(self, *subscriptions: Subscription) -> None:

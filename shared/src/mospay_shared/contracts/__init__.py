@@ -48,6 +48,10 @@ from mospay_shared.contracts.payments import (
     RiskReasonV1,
     SealedSecrets,
 )
+from mospay_shared.contracts.reconciliation import (
+    ReconciliationExceptionsV1,
+    ReconciliationImportFinishedV1,
+)
 from mospay_shared.contracts.registry import MESSAGES, MessageType
 from mospay_shared.contracts.settlements import PayoutStatus, PayoutV1, SettlementV1
 
@@ -85,6 +89,8 @@ __all__ = [
     "PostingV1",
     "ProcessPaymentV1",
     "ProviderHealthV1",
+    "ReconciliationExceptionsV1",
+    "ReconciliationImportFinishedV1",
     "RefundEventV1",
     "RefundPaymentV1",
     "RefundStatus",

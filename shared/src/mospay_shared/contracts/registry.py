@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from mospay_shared.contracts import directory, invoices, others, payments, settlements
+from mospay_shared.contracts import (
+    directory,
+    invoices,
+    others,
+    payments,
+    reconciliation,
+    settlements,
+)
 from mospay_shared.contracts.envelope import Contract
 
 
@@ -60,6 +67,17 @@ _ALL = [
         for news in invoices.CUSTOMER_NEWS
     ),
     MessageType("invoice.reminder_due.v1", invoices.InvoiceReminderV1, "ledger"),
+    MessageType(
+        "reconciliation.import_finished.v1", reconciliation.ReconciliationImportFinishedV1, "ledger"
+    ),
+    *(
+        MessageType(
+            f"reconciliation.exception_{what}.v1",
+            reconciliation.ReconciliationExceptionsV1,
+            "ledger",
+        )
+        for what in ("opened", "resolved")
+    ),
     MessageType("webhook.delivered.v1", others.WebhookEventV1, "notifier"),
     MessageType("webhook.failed.v1", others.WebhookEventV1, "notifier"),
     MessageType("api.called.v1", others.ApiCalledV1, "gateway"),
