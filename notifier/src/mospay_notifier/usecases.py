@@ -27,9 +27,7 @@ from mospay_notifier.domain import TEST_EVENT, TooManyEndpoints, event_name, new
 
 _HIDDEN = {"service_id", "app_id", "previous_status"}
 
-Told = (
-    PaymentEventV1 | RefundEventV1 | SettlementV1 | PayoutV1 | InvoiceEventV1 | CustomerEventV1
-)
+Told = PaymentEventV1 | RefundEventV1 | SettlementV1 | PayoutV1 | InvoiceEventV1 | CustomerEventV1
 News = (
     Event[PaymentEventV1]
     | Event[RefundEventV1]

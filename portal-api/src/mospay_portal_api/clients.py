@@ -178,6 +178,7 @@ class House:
             raise Refused(service, answer.status_code, content)
         log.warning("house_call_failed", to=service, path=path, status=answer.status_code)
         raise Unavailable(service, f"it answered {answer.status_code}")
+
     async def file(
         self,
         service: str,

@@ -207,8 +207,8 @@ class House:
             return {**self.routed[rest], "id": self._visible(caller, rest)["id"]}
         if service == "ledger" and name == "guest":
             return self._guest(request, caller, rest, body)
-        if service == "ledger" and (name in BILLING or name.partition(".")[0] in SETTLING):
-        if service == "ledger" and name == "reconciliation":
+        kept = name in BILLING or name == "reconciliation" or name.partition(".")[0] in SETTLING
+        if service == "ledger" and kept:
             return self._functions(request, path, body)
         if service == "ledger":
             return self._ledger(name, rest)
