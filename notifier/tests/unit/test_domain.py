@@ -15,9 +15,9 @@ from mospay_notifier.domain import (
     sign,
     wants,
 )
-from mospay_notifier.handlers import PAYMENT_EVENTS, REFUND_EVENTS
+from mospay_notifier.handlers import PAYMENT_EVENTS, REFUND_EVENTS, SETTLEMENT_EVENTS
 from mospay_notifier.settings import SCHEDULE
-from mospay_shared.contracts import MESSAGES, PaymentEventV1, RefundEventV1
+from mospay_shared.contracts import MESSAGES, PaymentEventV1, PayoutV1, RefundEventV1, SettlementV1
 from standardwebhooks import Webhook
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -134,19 +134,22 @@ def test_filter_names_events_that_exist() -> None:
     assert refused.value.field == "event_types.1"
 
 
-def test_every_event_of_payments_and_refunds_in_the_catalogue_can_be_asked_for() -> None:
-    bodies = (PaymentEventV1, RefundEventV1)
+def test_every_event_about_money_in_the_catalogue_can_be_asked_for() -> None:
+    bodies = (PaymentEventV1, RefundEventV1, SettlementV1, PayoutV1)
     wire = {name for name, message in MESSAGES.items() if message.model in bodies}
     assert {f"{name}.v1" for name in EVENTS} == wire
 
 
 def test_queues_take_what_merchants_are_told_of_and_nothing_else() -> None:
-    taken = {*PAYMENT_EVENTS, *REFUND_EVENTS}
+    taken = {*PAYMENT_EVENTS, *REFUND_EVENTS, *SETTLEMENT_EVENTS}
     assert taken == {f"{name}.v1" for name in EVENTS}  # so not `payment.risk_assessed`
 
 
 def test_empty_filter_means_news_a_merchant_acts_on() -> None:
     told = {name for name in EVENTS if wants([], name)}
-    assert EVENTS - told == {"payment.accepted", "payment.processing", "refund.pending"}
+    assert EVENTS - told == {
+        "payment.accepted", "payment.processing", "refund.pending", "payout.created",
+        "payout.approved", "payout.rejected", "settlement.reserve_released",
+    }  # fmt: skip
     assert wants(["payment.accepted"], "payment.accepted")
     assert not wants(["payment.accepted"], "payment.succeeded")
