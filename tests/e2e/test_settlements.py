@@ -23,7 +23,7 @@ def test_a_captured_payment_is_settled_and_paid_out_by_two_people(live_stack: Li
     second = Portal(live_stack.portal_url)
     second.sign_in(email, password, "admin")
     client = live_stack.seed.clients[0].client_id
-    paid = merchant.pay(2500, "+250780000001")
+    paid = merchant.pay(3000, "+250780000107")
     assert paid["status"] == "succeeded", paid
     until(lambda: first.get(f"/payments/{paid['id']}/trace")["entries"] != [], True)
     as_of = dt.datetime.now(dt.UTC) + dt.timedelta(days=4)  # past a day's hold in any time zone
@@ -34,7 +34,7 @@ def test_a_captured_payment_is_settled_and_paid_out_by_two_people(live_stack: Li
     assert first.post("/settlements/run", run)["settlements"] == []
     lines = first.get(f"/settlements/{settlement_id}/lines", limit=200)["items"]
     (line,) = [line for line in lines if line["payment_id"] == paid["id"]]
-    assert (line["kind"], line["gross_minor"]) == ("capture", 2500)
+    assert (line["kind"], line["gross_minor"]) == ("capture", 3000)
     listed = first.get("/settlements", mode="test", client_id=client)["items"]
     assert settlement_id in [one["id"] for one in listed]
     assert first.file(f"/settlements/{settlement_id}/statement").startswith(b"%PDF")
