@@ -26,12 +26,12 @@ class LedgerSettings(ServiceSettings):
         300, ge=0, le=86_400
     )  # after a client's day has ended: news of its last minutes come in
     settlement_lines: int = Field(
-        20_000, ge=1, le=100_000
-    )  # lines a part: holds the client's gate for under a second
+        5000, ge=1, le=100_000
+    )  # lines a part: holds the client's gate for well under a second
     settlement_batches: int = Field(50, ge=1, le=1000)  # clients a turn of the worker
     settlement_run_clients: int = Field(100, ge=1, le=1000)  # clients a call by hand looks at
     statement_lines: int = Field(50_000, ge=1, le=200_000)  # of a statement: about 40 MB in memory
-    paper_lines: int = Field(2000, ge=1, le=5000)  # of a PDF: about 60 pages, a few seconds
+    paper_lines: int = Field(1000, ge=1, le=5000)  # of a PDF: about 30 pages, a second or two
     # the letter head of settlements and statements
     operator_name: str = Field("MosPay", max_length=120)
     operator_address: str = Field("", max_length=500)  # lines, with \n between them

@@ -15,14 +15,21 @@ from mospay_notifier.domain import (
     sign,
     wants,
 )
-from mospay_notifier.handlers import INVOICE_EVENTS, PAYMENT_EVENTS, REFUND_EVENTS
+from mospay_notifier.handlers import (
+    INVOICE_EVENTS,
+    PAYMENT_EVENTS,
+    REFUND_EVENTS,
+    SETTLEMENT_EVENTS,
+)
 from mospay_notifier.settings import SCHEDULE
 from mospay_shared.contracts import (
     MESSAGES,
     CustomerEventV1,
     InvoiceEventV1,
     PaymentEventV1,
+    PayoutV1,
     RefundEventV1,
+    SettlementV1,
 )
 from standardwebhooks import Webhook
 
@@ -141,20 +148,22 @@ def test_filter_names_events_that_exist() -> None:
 
 
 def test_every_event_of_what_merchants_have_in_the_catalogue_can_be_asked_for() -> None:
-    bodies = (PaymentEventV1, RefundEventV1, InvoiceEventV1, CustomerEventV1)
+    money = (PaymentEventV1, RefundEventV1, SettlementV1, PayoutV1)
+    bodies = (*money, InvoiceEventV1, CustomerEventV1)
     wire = {name for name, message in MESSAGES.items() if message.model in bodies}
     assert {f"{name}.v1" for name in EVENTS} == wire
 
 
 def test_queues_take_what_merchants_are_told_of_and_nothing_else() -> None:
-    taken = {*PAYMENT_EVENTS, *REFUND_EVENTS, *INVOICE_EVENTS}
+    taken = {*PAYMENT_EVENTS, *REFUND_EVENTS, *SETTLEMENT_EVENTS, *INVOICE_EVENTS}
     assert taken == {f"{name}.v1" for name in EVENTS}  # so not `payment.risk_assessed`
 
 
 def test_empty_filter_means_news_a_merchant_acts_on() -> None:
     told = {name for name in EVENTS if wants([], name)}
     assert EVENTS - told == {
-        "payment.accepted", "payment.processing", "refund.pending",
+        "payment.accepted", "payment.processing", "refund.pending", "payout.created",
+        "payout.approved", "payout.rejected", "settlement.reserve_released",
         "invoice.issued", "invoice.voided", "invoice.credited",
         "customer.created", "customer.updated", "customer.deactivated",
     }  # fmt: skip

@@ -34,13 +34,22 @@ class Portal:
             raise StartFailed(f"GET {path}: {answer.status_code} {answer.text[:500]}")
         return answer.json()
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        """POST a body and return the answer's JSON."""
-        return self.change("POST", path, body)
+    def file(self, path: str, **query: Any) -> bytes:
+        """GET a file."""
+        answer = self._http.get("/bff/v1" + path, params=query, timeout=60)
+        if answer.is_error:
+            raise StartFailed(f"GET {path}: {answer.status_code} {answer.text[:500]}")
+        return answer.content
 
-    def change(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def post(self, path: str, body: dict[str, Any], *, key: str | None = None) -> Any:
+        """POST a body, under an idempotency key if one is given; return the answer's JSON."""
+        return self.change("POST", path, body, key=key)
+
+    def change(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, key: str | None = None
+    ) -> Any:
         """Send a change and return the answer's JSON, None when it has none."""
-        headers = {"X-CSRF-Token": self._csrf}
+        headers = {"X-CSRF-Token": self._csrf} | ({"Idempotency-Key": key} if key else {})
         answer = self._http.request(method, "/bff/v1" + path, json=body, headers=headers)
         if answer.is_error:
             raise StartFailed(f"{method} {path}: {answer.status_code} {answer.text[:500]}")

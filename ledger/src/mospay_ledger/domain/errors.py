@@ -12,7 +12,8 @@ LedgerError
 ├── NotEnough        a settlement or payout of more than there is
 ├── EntryMissing     no such entry
 ├── NotReversible    an entry that ends by its own follower, or is a reversal itself
-└── AlreadyReversed  an entry is reversed once
+├── AlreadyReversed  an entry is reversed once
+└── …                what settlements and payouts refuse (settling.py)
 """
 
 from mospay_shared.money import MAX_MINOR

@@ -60,12 +60,6 @@ class KeyReused(LedgerError):
     code = "idempotency_key_reused"
 
 
-class NotOffered(LedgerError):
-    """What is asked for is offered in test mode alone."""
-
-    code = "test_mode_only"
-
-
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How a client is settled; a version is never changed. None in a scope field means "any".

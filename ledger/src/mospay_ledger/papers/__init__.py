@@ -22,7 +22,7 @@ import typst
 log = structlog.get_logger()
 THREADS = 2  # papers made at a time: typst takes a whole core while it sets one
 WAITING_LIMIT = 32  # papers that may wait for a thread; each is under a second
-SECONDS_LIMIT = 20.0  # a caller waits no longer; the longest paper allowed takes about 5
+SECONDS_LIMIT = 30.0  # a caller waits no longer; a thousand lines take one or two
 BYTES_LIMIT = 4 * 2**20  # of data, about 20,000 lines
 FOLDER = Path(str(resources.files(__package__)))
 # Latin, Greek, Cyrillic; Arabic and Hebrew. No font of the machine is used, so that a paper looks

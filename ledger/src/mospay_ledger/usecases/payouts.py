@@ -44,7 +44,7 @@ async def create(
     The same key with the same words is the same payout. Raises NotEnough, KeyReused, TermsInvalid
     (there is no destination).
     """
-    now = dt.datetime.now(dt.UTC)
+    now, named = dt.datetime.now(dt.UTC), destination
     if destination is None:
         found = await settlements.terms_for(tx, mode, client_id, currency, now)
         destination = choose_terms(found, client_id, currency).destination
@@ -65,7 +65,8 @@ async def create(
     if row is None:
         before = await storage.by_key(tx, client_id, mode, key)
         assert before is not None
-        if (before["amount_minor"], before["currency"]) != (amount_minor, currency):
+        same = (before["amount_minor"], before["currency"]) == (amount_minor, currency)
+        if not same or named not in (None, before["destination"]):
             raise KeyReused("another payout was asked for with this key")
         return before, True
     entry, *_ = await posting.post_movements(tx, [_movement(row, "payout", now)])
