@@ -128,6 +128,7 @@ INVOICES = [
     "create index customer_credits_customer on customer_credits (customer_id, currency)",
     f"""create table number_series (
         issuer_id {ID} not null, mode {MODE}, prefix text not null, year int not null,
+        kind text not null check (kind in ('invoice', 'credit_note')),
         next bigint not null check (next > 1), primary key (issuer_id, mode, prefix, year),
         foreign key (issuer_id, mode) references issuers (id, mode))""",
     # One row a client, currency and month, with or without an invoice; carried_minor is what a
@@ -226,18 +227,20 @@ RULES = [
     # The only way to a number: nobody can call it, so none is ever taken without a paper. The row
     # of the series stays locked until the issuing transaction ends; if that fails, so does the
     # count.
-    """create function next_number(of_issuer text, of_mode text, of_prefix text, of_year int)
+    """create function next_number(
+            of_issuer text, of_mode text, of_kind text, of_prefix text, of_year int)
         returns text language sql set search_path = public, pg_temp as $$
-        insert into number_series as s (issuer_id, mode, prefix, year, next)
-            values (of_issuer, of_mode, of_prefix, of_year, 2)
+        insert into number_series as s (issuer_id, mode, kind, prefix, year, next)
+            values (of_issuer, of_mode, of_kind, of_prefix, of_year, 2)
         on conflict (issuer_id, mode, prefix, year) do update set next = s.next + 1
+            where s.kind = of_kind
         returning format('%s-%s-%s', of_prefix, of_year,
             lpad((next - 1)::text, greatest(6, length((next - 1)::text)), '0')) $$""",
-    "revoke execute on function next_number(text, text, text, int) from public",
+    "revoke execute on function next_number(text, text, text, text, int) from public",
     """create function number_invoice() returns trigger language plpgsql security definer
         set search_path = public, pg_temp as $$
     begin
-        new.number := next_number(new.issuer_id, new.mode,
+        new.number := next_number(new.issuer_id, new.mode, 'invoice',
             (select invoice_prefix from issuers where id = new.issuer_id),
             extract(year from new.issued_on)::int);
         return new;
@@ -248,7 +251,7 @@ RULES = [
     """create function number_credit_note() returns trigger language plpgsql security definer
         set search_path = public, pg_temp as $$
     begin
-        new.number := next_number(new.issuer_id, new.mode,
+        new.number := next_number(new.issuer_id, new.mode, 'credit_note',
             (select credit_prefix from issuers where id = new.issuer_id),
             extract(year from new.issued_on)::int);
         return new;

@@ -189,6 +189,23 @@ async def test_issuer_is_made_once_and_changed_as_it_was_read(shop: Shop, operat
     assert [one["id"] for one in seen.json()["items"]] == [made["id"]]
 
 
+async def test_prefix_of_one_kind_of_paper_never_numbers_the_other(shop: Shop) -> None:
+    row = await shop.issued()
+    back = {"amount_minor": 1, "reason": "a franc"}
+    await shop.call("POST", f"/invoices/{row['id']}/credit-notes", back)
+    body = {"name": "x", "mode": "test", "version": 1}
+    for field, prefix in (("invoice_prefix", "CRN"), ("credit_prefix", "INV")):
+        other = {"invoice_prefix": "A", "credit_prefix": "B"} | {field: prefix}
+        answer = await shop.call("PUT", "/issuers", body | other)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0] | {"message": ""} == {
+            "field": field, "code": "taken", "message": "",
+        }  # fmt: skip
+    renamed = {"invoice_prefix": "A", "credit_prefix": "B"}
+    assert (await shop.call("PUT", "/issuers", body | renamed)).status_code == 200
+    assert (await shop.issued())["number"].startswith("A-")
+
+
 async def test_customer_is_made_changed_found_and_given_up(shop: Shop) -> None:
     await shop.issuer()
     body = {"client_ref": "C-1", "name": "Amélie Uwase", "phone": "+250788123456"}

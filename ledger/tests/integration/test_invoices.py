@@ -132,9 +132,9 @@ async def test_issued_invoice_has_its_parties_of_that_day_and_is_told(shop: Shop
         "delete from invoice_payments where invoice_id = $1",
         "delete from customer_credits where invoice_id = $1",
         "update number_series set next = 9 where $1 <> ''",
-        "insert into number_series values ($1, 'test', 'X', 2026, 5)",
+        "insert into number_series values ($1, 'test', 'X', 2026, 'invoice', 5)",
         "delete from number_series where $1 <> ''",
-        "select next_number($1, 'test', 'INV', 2026)",
+        "select next_number($1, 'test', 'invoice', 'INV', 2026)",
         "truncate invoices cascade",
     ],
 )

@@ -1,5 +1,6 @@
 """The look at the books, once a minute, finds what is wrong."""
 
+import datetime as dt
 from typing import Any
 
 from mospay_ledger import workers
@@ -7,7 +8,9 @@ from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import reads
 from mospay_shared.chassis.database import Tx
 from mospay_shared.chassis.service import Service
+from mospay_shared.chassis.service_tokens import TokenSigner
 
+from .billing_house import Shop
 from .conftest import booked, send, succeeded, wire
 from .test_storage import write
 
@@ -41,3 +44,14 @@ async def test_entry_written_with_the_constraint_switched_off_is_counted(superus
     await superuser.execute("set local session_replication_role = default")
     assert await reads.count_unbalanced(Tx(superuser)) == 1
     await switched_off.rollback()
+
+
+async def test_overdue_invoices_are_found_by_their_worker(
+    ledger: Service, portal: TokenSigner
+) -> None:
+    shop = Shop(ledger, portal)
+    row = await shop.issued(at=dt.datetime.now(dt.UTC) - dt.timedelta(days=20))
+    overdue, _ = workers.invoice_workers(ledger.database, ledger.relay, LedgerSettings())
+    while await overdue.turn():
+        pass
+    assert (await shop.find(row["id"]))["status"] == "overdue"

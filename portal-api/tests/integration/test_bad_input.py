@@ -34,6 +34,13 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /risk/lists": {"mode": "test", "list": "block", "kind": "ip", "value": "10.0.0.1",
                          "reason": "why", "expires_at": "2999-01-01T00:00:00Z"},
     "PUT /risk/thresholds/test": {"hold_at": 1, "refuse_at": 2, "version": 1},
+    "PUT /issuers?mode=test": {"name": "x", "colour": "#000000", "version": 0},
+    "POST /customers?mode=test": {"name": "x", "email": "a@example.com", "active": True},
+    "POST /invoices?mode=test": {
+        "customer_id": "cus_x", "currency": "RWF", "due_on": "2026-12-01", "notes": "x",
+        "lines": [{"description": "x", "quantity": "1", "unit_price_minor": 1}],
+    },
+    "POST /invoices/inv_x/void?mode=test": {"reason": "why", "version": 1},
     "POST /users": {
         "audience": "client", "company_id": "c", "name": "x", "email": "a@example.com",
         "role": "owner", "password": "123456789012",

@@ -120,6 +120,19 @@ async def update_issuer(tx: Tx, issuer_id: str, version: int, fields: Row) -> as
     return await tx.row(_UPDATE_ISSUER, issuer_id, version, *values)
 
 
+async def numbered(tx: Tx, issuer_id: str, kind: str, prefix: str) -> bool:
+    """Say whether a prefix has numbered an issuer's papers of this kind (invoice, credit_note)."""
+    return bool(
+        await tx.value(
+            "select exists (select from number_series "
+            "where issuer_id = $1 and kind = $2 and prefix = $3)",
+            issuer_id,
+            kind,
+            prefix,
+        )
+    )
+
+
 async def knows_zone(tx: Tx, time_zone: str) -> bool:
     """Say whether the database can count days in this time zone."""
     return bool(

@@ -38,6 +38,10 @@ async def put_issuer(
     there = await storage.issuer_of(tx, client_id, mode)
     if there is None:
         raise InvoiceMissing("there is no issuer to change; send version 0 to make one")
+    # A series has papers of one kind: else either kind's numbers would have gaps.
+    for field, other in (("invoice_prefix", "credit_note"), ("credit_prefix", "invoice")):
+        if await storage.numbered(tx, there["id"], other, fields[field]):
+            raise invalid(field, f"numbers {other.replace('_', ' ')}s already", "taken")
     changed = await storage.update_issuer(tx, there["id"], version, fields)
     if changed is None:
         raise StaleVersion(there["version"])
