@@ -39,6 +39,18 @@ def test_a_form_holds_for_its_browser_and_link_alone() -> None:
         assert not guests.form_holds(key, cookie, digest, given_token)
 
 
+def test_a_refusal_of_a_field_the_page_does_not_show_is_said_above_it() -> None:
+    fault = {"field": "amount_minor", "code": "amount_too_small", "message": "must be at least 1"}
+    problem = {"errors": [fault, {"field": "reference", "message": "x"}]}
+    assert guests.told(problem, {"phone", "amount"}) == {
+        "amount": "This was not accepted: it must be at least 1."
+    }
+    assert guests.told(problem, {"phone"}) == {
+        "form": "The payment was not accepted: the amount must be at least 1."
+    }
+    assert "Nothing was taken" in guests.told({}, set())["form"]
+
+
 @pytest.mark.parametrize(
     ("minor", "currency", "text"),
     [(1_250_000, "RWF", "RWF 1,250,000"), (123_450, "USD", "USD 1,234.50"),

@@ -85,11 +85,11 @@ class Guest:
     """Somebody with a link and a browser without scripts."""
 
     def __init__(self, portal_url: str, token: str) -> None:
-        self.http = httpx.Client(base_url=f"{portal_url}/i/{token}", timeout=15)
+        self.http, self._path = httpx.Client(base_url=portal_url, timeout=15), f"/i/{token}"
 
     def page(self, path: str = "") -> httpx.Response:
         """GET a page."""
-        return self.http.get(path)
+        return self.http.get(self._path + path)
 
     def form(self, **changes: str) -> dict[str, str]:
         """Open the invoice and fill in its form."""
@@ -99,4 +99,4 @@ class Guest:
 
     def send(self, form: dict[str, str]) -> httpx.Response:
         """Press Pay."""
-        return self.http.post("/pay", data=form)
+        return self.http.post(self._path + "/pay", data=form)

@@ -4,7 +4,7 @@ import datetime as dt
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,15 +152,18 @@ def read_form(form: Mapping[str, str], invoice: Mapping[str, Any]) -> Wanted:
     return Wanted(body, faults)
 
 
-def told(problem: Mapping[str, Any]) -> dict[str, str]:
-    """Return the ledger's refusal in words for the form, by field; `form` is for all of it."""
+def told(problem: Mapping[str, Any], shown: Collection[str]) -> dict[str, str]:
+    """Return the ledger's refusal in words, by field; `form` for what has no field `shown`."""
     names = {"phone": "phone", "service": "service", "amount_minor": "amount"}
     found: dict[str, str] = {}
     errors = problem.get("errors")
     for fault in errors if isinstance(errors, list) else []:
-        name = names.get(str(fault.get("field")))
-        if name is not None:
-            found[name] = f"This was not accepted: it {str(fault.get('message', ''))[:200]}."
+        name = names.get(str(fault.get("field")), "form")
+        words = str(fault.get("message", ""))[:200]
+        if name in shown:
+            found[name] = f"This was not accepted: it {words}."
+        elif name == "amount":
+            found["form"] = f"The payment was not accepted: the amount {words}."
     return found or {"form": "The payment was not accepted. Nothing was taken."}
 
 

@@ -245,7 +245,8 @@ def router(context: Context) -> APIRouter:
             await pages.pay(digest, wanted.body)
         except Refused as error:
             if error.status == 422:
-                refused = guests.told(error.problem)
+                shown = {"phone", "service"} | ({"amount"} if found["allow_partial"] else set())
+                refused = guests.told(error.problem, shown)
                 return pages.invoice(request, token, found, 422, refused, form)
             # 409: another press, or another person, was first: show how that goes
         return RedirectResponse(f"/i/{token}/status", 303, _HEADERS)
