@@ -176,6 +176,8 @@ class House:
         headers = {"Authorization": f"Bearer {token}"}
         if traceparent := telemetry.current_traceparent():
             headers["traceparent"] = traceparent
+        if content is not None:
+            headers["Content-Type"] = "text/csv"
         # None, as an empty mapping takes the query off the path
         params = {k: v for k, v in (query or {}).items() if v is not None} or None
         try:
