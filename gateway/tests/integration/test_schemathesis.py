@@ -126,7 +126,7 @@ def live(gateway_env: dict[str, str], infrastructure: Any, reporter_url: str) ->
         [sys.executable, "-m", "mospay_gateway"], env=os.environ | env, stdout=subprocess.DEVNULL
     )
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while True:
             try:
                 if httpx.get(f"{url}/v1/payments", headers=merchant.headers).status_code == 200:

@@ -150,10 +150,12 @@ LINES = [
 ]
 
 EXCEPTIONS = [
-    # One row a provider and mode: who is at work there, and whether there is work.
+    # One row a provider and mode: who is at work there, and whether more was asked for than a
+    # whole run has answered (a worker that dies in between has answered nothing).
     """create table reconciliation_streams (
         microservice text not null, mode text not null check (mode in ('live', 'test')),
-        wanted boolean not null default true, as_of timestamptz, nightly_on date,
+        asked bigint not null default 1, answered bigint not null default 0,
+        as_of timestamptz, nightly_on date,
         lease_by text, lease_until timestamptz not null default '-infinity',
         ran_at timestamptz, primary key (microservice, mode))""",
     # `delta_minor` is what the clearing account lacks to say what the provider says.

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,11 +13,13 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mospay_ledger import workers
 from mospay_ledger.domain.reconciliation import NotAllowed, NotNow, SecondPersonNeeded
 from mospay_ledger.domain.statement_mappings import PRESETS
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import exceptions as stored_exceptions
 from mospay_ledger.storage import imports as stored
+from mospay_ledger.storage import matching as store
 from mospay_ledger.usecases import importing, matching, posting, resolving
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import TokenSigner
@@ -459,15 +460,21 @@ async def test_a_matcher_killed_between_batches_is_followed_by_one_that_ends_the
     await upload(quiet, provider, lines)
     while await importing.work_off(quiet.database, quiet.relay, LIMITS):
         pass
+    # a lease that is over at once
+    quick = matching.Rules(10, 0.0, RULES.window, RULES.grace, nightly_hour=24)
     for name in ("match", "differing", "missing_here", "missing_there", "finish"):
 
         async def dies(*_: Any, **__: Any) -> None:
             raise RuntimeError("killed")
 
+        async def nothing(*_: Any) -> None:
+            """A dead process releases no lease."""
+
         with monkeypatch.context() as patched:
             patched.setattr(matching.Run, name, dies)
+            patched.setattr(store, "release", nothing)
             with pytest.raises(RuntimeError, match="killed"):
-                await matching.work_off(quiet.database, quiet.relay, RULES)
+                await matching.work_off(quiet.database, quiet.relay, quick)
     await work(quiet)
     assert await states(quiet, provider) == {"matched": 25, "missing_here": 1}
     assert [row["kind"] for row in await exceptions(quiet, provider)] == ["missing_here"]
@@ -779,7 +786,8 @@ async def test_a_file_is_uploaded_followed_and_resolved_over_http(
         ("POST", "/imports", {"preset": "nobody"}, None, 422, "preset"),
         ("POST", "/imports", {"mapping_version": "9"}, None, 404, None),
         ("POST", "/imports", {"file_name": "a\x00b"}, None, 422, "file_name"),
-        ("POST", "/imports", {"covers_from": "0001-01-01T00:00:00+14:00"}, None, 422, "at"),
+        ("POST", "/imports", {"covers_from": "0001-01-01T00:00:00+14:00"}, None, 422,
+         "covers_from"),
         ("POST", "/mappings", {}, {"microservice": "m", "mapping": {}}, 422, "mapping"),
         ("POST", "/run", {}, {"microservice": "m", "mode": "live",
                               "as_of": "2026-01-01T00:00:00Z"}, 422, "as_of"),
@@ -848,6 +856,23 @@ async def test_a_tenant_sees_nothing_of_it_by_http_or_by_sql(
             await tx.fetch("select 1 from statement_chunks")
 
 
+async def test_what_is_overdue_is_counted_and_shown(quiet: Service, provider: str) -> None:
+    exception_id = await one_exception(quiet, provider)
+    watch = workers.reconciliation_workers(quiet.database, quiet.relay, LedgerSettings())[2]
+    await watch.turn()
+    gauge = ("missing_here", "test")
+    before = workers.OVERDUE.labels(*gauge)._value.get()
+    async with quiet.database.transaction() as tx:
+        await tx.run(
+            "update reconciliation_exceptions set due_at = now() - interval '1 s' where id = $1",
+            exception_id,
+        )
+        found = await stored_exceptions.page(tx, ("", "", provider, "", "", "", "", True), "", 10)
+    assert [(row["id"], row["overdue"]) for row in found] == [(exception_id, True)]
+    await watch.turn()
+    assert workers.OVERDUE.labels(*gauge)._value.get() == before + 1
+
+
 async def test_statements_are_taken_in_by_the_running_service(
     ledger: Service, provider: str
 ) -> None:
@@ -855,5 +880,4 @@ async def test_statements_are_taken_in_by_the_running_service(
     async with asyncio.timeout(20):
         while (await shown(ledger, import_id))["state"] != "finished":
             await asyncio.sleep(0.05)
-    assert os.environ and LedgerSettings().statement_batch_lines == 20_000
     assert [row["kind"] for row in await exceptions(ledger, provider)] == ["missing_here"]

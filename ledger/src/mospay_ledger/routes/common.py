@@ -99,14 +99,14 @@ def fault(field: str, message: str) -> Problem:
     return Problem(422, "invalid_request", "The request is not valid", errors=[named])
 
 
-def instant(at: dt.datetime | None) -> dt.datetime | None:
+def instant(at: dt.datetime | None, field: str = "at") -> dt.datetime | None:
     """Return the instant in UTC, within what the database can compare; raises Problem 422."""
     if at is None:
         return None
     try:
         return at.astimezone(dt.UTC)
     except (OverflowError, ValueError) as error:
-        fault = FieldProblem(field="at", code="out_of_range", message="is beyond the calendar")
+        fault = FieldProblem(field=field, code="out_of_range", message="is beyond the calendar")
         raise Problem(422, "invalid_request", "The request is not valid", errors=[fault]) from error
 
 

@@ -289,7 +289,7 @@ def _add_upload(routes: APIRouter, service: Service, settings: LedgerSettings) -
         where its first and last line do not say so.
         """
         by = person(caller, "Importing a statement")
-        since, until = instant(covers_from), instant(covers_until)
+        since, until = instant(covers_from, "covers_from"), instant(covers_until, "covers_until")
         if since is not None and until is not None and until < since:
             fault = FieldProblem(
                 field="covers_until", code="order", message="must not be before covers_from"
@@ -413,7 +413,7 @@ def _add_run(routes: APIRouter, service: Service) -> None:
     async def run(body: RunOrder, caller: Caller = Depends(writer)) -> RunOrder:
         """Match again by hand, as the nightly job does."""
         person(caller, "Matching by hand")
-        as_of = instant(body.as_of)
+        as_of = instant(body.as_of, "as_of")
         async with refusals(), service.database.transaction() as tx:
             await matching.ask(tx, body.microservice, body.mode, as_of)
         return body
@@ -428,7 +428,8 @@ def _add_run(routes: APIRouter, service: Service) -> None:
     ) -> Report:
         """Both sides of a provider's clearing, by currency; all of it without a period."""
         operators_only(caller, "Reconciliation")
-        first, last = instant(since) or EPOCH, instant(until) or dt.datetime.now(dt.UTC)
+        first = instant(since, "since") or EPOCH
+        last = instant(until, "until") or dt.datetime.now(dt.UTC)
         async with seen_by(service, caller) as tx:
             rows = await exceptions.report(tx, microservice, mode, first, last)
         items: list[Any] = [ReportLine(**dict(row)) for row in rows]

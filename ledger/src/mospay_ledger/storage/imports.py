@@ -84,7 +84,7 @@ update statement_imports set lines_accepted = lines_accepted + $2,
 where id = $1"""
 _WANT = """
 insert into reconciliation_streams (microservice, mode) values ($1, $2)
-on conflict (microservice, mode) do update set wanted = true"""
+on conflict (microservice, mode) do update set asked = reconciliation_streams.asked + 1"""
 _DECIDE = """
 update statement_imports set state = $3, decided_by = $4,
     fault = case when $3 = 'accepting' then fault else coalesce(fault, $3) end,

@@ -17,28 +17,28 @@ from mospay_ledger.storage.imports import WHOLE_FILE_SECONDS
 _CLAIM = """
 update reconciliation_streams s set lease_by = $1, lease_until = now() + $2 * interval '1 s'
 from (
-    select microservice, mode, not wanted as nightly from reconciliation_streams
-    where lease_until < now() and (wanted or (
+    select microservice, mode, asked <= answered as nightly from reconciliation_streams
+    where lease_until < now() and (asked > answered or (
         (nightly_on is null or nightly_on < (now() at time zone 'UTC')::date)
         and extract(hour from now() at time zone 'UTC') >= $3))
-    order by wanted desc, ran_at nulls first for update skip locked limit 1) due
+    order by asked > answered desc, ran_at nulls first for update skip locked limit 1) due
 where (s.microservice, s.mode) = (due.microservice, due.mode)
-returning s.microservice, s.mode, s.as_of, due.nightly"""
+returning s.microservice, s.mode, s.as_of, s.asked, due.nightly"""
 _HOLD = """
 update reconciliation_streams set lease_until = now() + $4 * interval '1 s'
 where microservice = $1 and mode = $2 and lease_by = $3 returning 1"""
-_BEGIN = """
-update reconciliation_streams set wanted = false where microservice = $1 and mode = $2"""
 _END = """
-update reconciliation_streams set lease_until = '-infinity', ran_at = now(), as_of = null,
+update reconciliation_streams set lease_until = '-infinity', ran_at = now(), answered = $4,
+    as_of = case when asked = $4 then null else as_of end,
     nightly_on = case when $3 then (now() at time zone 'UTC')::date else nightly_on end
 where microservice = $1 and mode = $2"""
 _RELEASE = """
-update reconciliation_streams set lease_until = '-infinity', wanted = true
+update reconciliation_streams set lease_until = '-infinity'
 where microservice = $1 and mode = $2 and lease_by = $3"""
 _ASK = """
 insert into reconciliation_streams (microservice, mode, as_of) values ($1, $2, $3)
-on conflict (microservice, mode) do update set wanted = true, as_of = excluded.as_of"""
+on conflict (microservice, mode) do update
+    set asked = reconciliation_streams.asked + 1, as_of = excluded.as_of"""
 _INDEXED = """
 select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
     set_config('enable_seqscan', 'off', true)"""
@@ -250,6 +250,7 @@ class Stream:
     mode: str
     token: str
     as_of: dt.datetime | None
+    asked: int  # how often somebody asked, until now
     nightly: bool
 
 
@@ -280,7 +281,9 @@ async def claim(tx: Tx, token: str, lease_seconds: float, nightly_hour: int) -> 
     row = await tx.row(_CLAIM, token, lease_seconds, nightly_hour)
     if row is None:
         return None
-    return Stream(row["microservice"], row["mode"], token, row["as_of"], row["nightly"])
+    return Stream(
+        row["microservice"], row["mode"], token, row["as_of"], row["asked"], row["nightly"]
+    )
 
 
 async def hold(tx: Tx, stream: Stream, lease_seconds: float) -> bool:
@@ -291,8 +294,7 @@ async def hold(tx: Tx, stream: Stream, lease_seconds: float) -> bool:
 
 
 async def begin(tx: Tx, stream: Stream) -> list[str]:
-    """Note that the work asked for has begun; return the imports that wait for it."""
-    await tx.run(_BEGIN, stream.microservice, stream.mode)
+    """Return the imports that wait to be matched."""
     rows = await tx.fetch(
         """select id from statement_imports where microservice = $1 and mode = $2
             and state = 'matching' order by id""",
@@ -303,8 +305,8 @@ async def begin(tx: Tx, stream: Stream) -> list[str]:
 
 
 async def end(tx: Tx, stream: Stream) -> None:
-    """Note that the work is done."""
-    await tx.run(_END, stream.microservice, stream.mode, stream.nightly)
+    """Note that what was asked for when the run began is done."""
+    await tx.run(_END, stream.microservice, stream.mode, stream.nightly, stream.asked)
 
 
 async def release(tx: Tx, stream: Stream) -> None:

@@ -260,6 +260,214 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/bff/v1/function-mappings/{app_id}/{microservice}/{service}/{route}/marks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Marks
+         * @description Say what an answer without `outcome` means on this mapping; later payments pin it.
+         */
+        put: operations["marks_bff_v1_function_mappings__app_id___microservice___service___route__marks_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/functions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Mappings
+         * @description Mappings with their functions and the versions in use.
+         */
+        get: operations["mappings_bff_v1_functions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/functions/{name}/roll-back": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Roll Back
+         * @description Make the version before live again, and the partner's that went live with it.
+         */
+        post: operations["roll_back_bff_v1_functions__name__roll_back_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/functions/{name}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Versions
+         * @description All versions of a function, the newest first.
+         */
+        get: operations["versions_bff_v1_functions__name__versions_get"];
+        put?: never;
+        /**
+         * Draft
+         * @description Install a draft; payments don't see it.
+         */
+        post: operations["draft_bff_v1_functions__name__versions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/functions/{name}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Version
+         * @description A version with its source.
+         */
+        get: operations["version_bff_v1_functions__name__versions__version__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Reading
+         * @description Force that a version gets f007 and f008, or leave it to its source again.
+         */
+        patch: operations["reading_bff_v1_functions__name__versions__version__patch"];
+        trace?: never;
+    };
+    "/bff/v1/functions/{name}/versions/{version}/dry-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Dry Run
+         * @description Run a version with a sample and show what it would do.
+         */
+        post: operations["dry_run_bff_v1_functions__name__versions__version__dry_run_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/functions/{name}/versions/{version}/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Live
+         * @description Make a tested version serve the payments accepted from now on.
+         */
+        post: operations["live_bff_v1_functions__name__versions__version__live_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/functions/{name}/versions/{version}/promote": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Promote
+         * @description Copy a tested version to the same route in the other mode, as a draft there.
+         */
+        post: operations["promote_bff_v1_functions__name__versions__version__promote_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/functions/{name}/versions/{version}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replay
+         * @description Run a version over the last recorded calls and show what it would do otherwise.
+         */
+        post: operations["replay_bff_v1_functions__name__versions__version__replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/functions/{name}/versions/{version}/tested": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tested
+         * @description Call a draft tested: it and its partner have passed a dry-run.
+         */
+        post: operations["tested_bff_v1_functions__name__versions__version__tested_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/bff/v1/ip-rules": {
         parameters: {
             query?: never;
@@ -462,6 +670,354 @@ export interface paths {
         get: operations["health_bff_v1_providers_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/exceptions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Exceptions
+         * @description Exceptions, newest first.
+         */
+        get: operations["exceptions_bff_v1_reconciliation_exceptions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/exceptions/{exception_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One Exception
+         * @description One exception with its history.
+         */
+        get: operations["one_exception_bff_v1_reconciliation_exceptions__exception_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/exceptions/{exception_id}/approval": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approve
+         * @description Approve what another person proposed; it posts now.
+         */
+        post: operations["approve_bff_v1_reconciliation_exceptions__exception_id__approval_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/exceptions/{exception_id}/assignment": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Assign
+         * @description Give an exception to a person.
+         */
+        post: operations["assign_bff_v1_reconciliation_exceptions__exception_id__assignment_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/exceptions/{exception_id}/notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Note
+         * @description Write a remark.
+         */
+        post: operations["note_bff_v1_reconciliation_exceptions__exception_id__notes_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/exceptions/{exception_id}/rejection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reject
+         * @description Take a proposal off the table.
+         */
+        post: operations["reject_bff_v1_reconciliation_exceptions__exception_id__rejection_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/exceptions/{exception_id}/resolution": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resolve
+         * @description Resolve an exception, or propose it to a second person.
+         */
+        post: operations["resolve_bff_v1_reconciliation_exceptions__exception_id__resolution_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/exceptions/{exception_id}/wait": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Wait
+         * @description Let it wait for a later match.
+         */
+        post: operations["wait_bff_v1_reconciliation_exceptions__exception_id__wait_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/imports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Imports
+         * @description Imports, newest first.
+         */
+        get: operations["imports_bff_v1_reconciliation_imports_get"];
+        put?: never;
+        /**
+         * Upload
+         * @description Upload a statement as the body; it is passed on as it comes and parsed afterwards.
+         */
+        post: operations["upload_bff_v1_reconciliation_imports_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/imports/{import_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One Import
+         * @description One import, with its progress.
+         */
+        get: operations["one_import_bff_v1_reconciliation_imports__import_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/imports/{import_id}/decision": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide
+         * @description Accept or discard what is staged, or cancel what is being read.
+         */
+        post: operations["decide_bff_v1_reconciliation_imports__import_id__decision_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/imports/{import_id}/faults": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Faults
+         * @description What could not be read.
+         */
+        get: operations["faults_bff_v1_reconciliation_imports__import_id__faults_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/imports/{import_id}/lines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lines
+         * @description The lines of an import.
+         */
+        get: operations["lines_bff_v1_reconciliation_imports__import_id__lines_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/mappings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Mappings
+         * @description Mappings with all their versions.
+         */
+        get: operations["mappings_bff_v1_reconciliation_mappings_get"];
+        put?: never;
+        /**
+         * Add Mapping
+         * @description Add the next version of a mapping.
+         */
+        post: operations["add_mapping_bff_v1_reconciliation_mappings_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/presets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Presets
+         * @description The mappings that ship.
+         */
+        get: operations["presets_bff_v1_reconciliation_presets_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Report
+         * @description Both sides of a provider's clearing, by currency.
+         */
+        get: operations["report_bff_v1_reconciliation_report_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reconciliation/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run
+         * @description Match again by hand.
+         */
+        post: operations["run_bff_v1_reconciliation_run_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1416,6 +1972,45 @@ export interface components {
             postings: components["schemas"]["Posting"][];
         };
         /**
+         * ExceptionAssignment
+         * @description Who looks after it; null: nobody.
+         */
+        ExceptionAssignment: {
+            /** Assignee */
+            assignee: string | null;
+        };
+        /**
+         * ExceptionNote
+         * @description A remark, or why.
+         */
+        ExceptionNote: {
+            /** Note */
+            note: string;
+        };
+        /**
+         * ExceptionResolution
+         * @description How it is resolved, and why; above a limit it is a proposal to a second person.
+         */
+        ExceptionResolution: {
+            /** Note */
+            note: string;
+            /** Resolution */
+            resolution: string;
+        };
+        /**
+         * ExceptionWait
+         * @description Until when to wait for a match, and why.
+         */
+        ExceptionWait: {
+            /** Note */
+            note: string;
+            /**
+             * Until
+             * Format: date-time
+             */
+            until: string;
+        };
+        /**
          * Explanation
          * @description A payment's state in a cashier's words.
          */
@@ -1491,6 +2086,314 @@ export interface components {
              * @example is required
              */
             message: string;
+        };
+        /**
+         * FunctionBeside
+         * @description The partner's version to take along; null: the one that is live.
+         */
+        FunctionBeside: {
+            /** Partner Version */
+            partner_version?: number | null;
+        };
+        /**
+         * FunctionCallShown
+         * @description The call a function asks for.
+         */
+        FunctionCallShown: {
+            /** Payload */
+            payload: string;
+            /** Url */
+            url: string;
+        };
+        /**
+         * FunctionDifference
+         * @description What a version does otherwise with one recording.
+         */
+        FunctionDifference: {
+            /** Compared With */
+            compared_with: string;
+            /** Fault */
+            fault: string | null;
+            /** Outcome */
+            outcome: {
+                [key: string]: unknown;
+            } | null;
+            /** Payload */
+            payload: {
+                [key: string]: string | null;
+            }[];
+            /** Payment Id */
+            payment_id: string;
+            /** Recording Id */
+            recording_id: string;
+            /** Secrets Replaced */
+            secrets_replaced: boolean;
+            /** Url */
+            url: {
+                [key: string]: string | null;
+            } | null;
+        };
+        /**
+         * FunctionFinding
+         * @description What an answer proves.
+         */
+        FunctionFinding: {
+            /** Evidence */
+            evidence: string;
+            /** Provider Reference */
+            provider_reference: string | null;
+            /** Reason Code */
+            reason_code: string | null;
+            /** Reason Message */
+            reason_message: string | null;
+            /** Result */
+            result: string;
+        };
+        /**
+         * FunctionGoLive
+         * @description `live_version` is the one that was read.
+         */
+        FunctionGoLive: {
+            /** Live Version */
+            live_version?: number | null;
+            /** Partner Version */
+            partner_version?: number | null;
+        };
+        /**
+         * FunctionMapping
+         * @description Which functions serve a route of a client; null marks: as the connector has them.
+         */
+        FunctionMapping: {
+            /** App Id */
+            app_id: string;
+            /** Client Id */
+            client_id: string;
+            /** Failed Statuses */
+            failed_statuses: number[] | null;
+            /** Final On 2Xx */
+            final_on_2xx: boolean | null;
+            /** Functions */
+            functions: components["schemas"]["ProviderFunction"][];
+            /** Microservice */
+            microservice: string;
+            /** Mode */
+            mode: string;
+            /** Refused */
+            refused: string | null;
+            /** Route */
+            route: string;
+            /** Service */
+            service: string;
+            /** Service Id */
+            service_id: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * FunctionMappings
+         * @description A page of mappings.
+         */
+        FunctionMappings: {
+            /** Items */
+            items: components["schemas"]["FunctionMapping"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * FunctionMarks
+         * @description What an answer without `outcome` means here; null: as the connector has it.
+         */
+        FunctionMarks: {
+            /** Failed Statuses */
+            failed_statuses: number[] | null;
+            /** Final On 2Xx */
+            final_on_2xx: boolean | null;
+            /**
+             * Version
+             * @description the version that was read
+             */
+            version: number;
+        };
+        /**
+         * FunctionPromotion
+         * @description Why it is copied to the other mode.
+         */
+        FunctionPromotion: {
+            /** Note */
+            note?: string | null;
+        };
+        /**
+         * FunctionReading
+         * @description Whether a version gets f007 and f008 whatever its source shows.
+         */
+        FunctionReading: {
+            /** Reads Secrets */
+            reads_secrets: boolean;
+        };
+        /**
+         * FunctionReplay
+         * @description A replay; `rows` are the recordings that differ.
+         */
+        FunctionReplay: {
+            /** Complete */
+            complete: boolean;
+            /** Differing */
+            differing: {
+                [key: string]: number;
+            };
+            /** Recordings */
+            recordings: number;
+            /** Replayed */
+            replayed: number;
+            /** Rows */
+            rows: components["schemas"]["FunctionDifference"][];
+            /** Same */
+            same: number;
+        };
+        /**
+         * FunctionReplayIn
+         * @description How many of the last recordings, and the partner's version (null: the live one).
+         */
+        FunctionReplayIn: {
+            /**
+             * Limit
+             * @default 50
+             */
+            limit: number;
+            /** Partner Version */
+            partner_version?: number | null;
+        };
+        /**
+         * FunctionRollBack
+         * @description `live_version` is the one that was read.
+         */
+        FunctionRollBack: {
+            /** Live Version */
+            live_version?: number | null;
+        };
+        /**
+         * FunctionSample
+         * @description What a version is tried with; f007 and f008 are fakes, whatever is given.
+         */
+        FunctionSample: {
+            /** Answer */
+            answer?: unknown;
+            /**
+             * Code
+             * @default 200
+             */
+            code: number;
+            /**
+             * Fields
+             * @example {
+             *       "f004": "1000"
+             *     }
+             */
+            fields?: {
+                [key: string]: string;
+            };
+            /** Unique Id */
+            unique_id?: string | null;
+        };
+        /**
+         * FunctionSource
+         * @description A version with its source.
+         */
+        FunctionSource: {
+            /** Author */
+            author: string | null;
+            /** Changed By Hand */
+            changed_by_hand: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Kind */
+            kind: string | null;
+            /** Live At */
+            live_at: string | null;
+            /** Name */
+            name: string;
+            /** Note */
+            note: string | null;
+            /** Origin */
+            origin: string;
+            /** Passed At */
+            passed_at: string | null;
+            /** Previous */
+            previous: number | null;
+            /** Reads Secrets */
+            reads_secrets: boolean;
+            /** Retired At */
+            retired_at: string | null;
+            /** Source */
+            source: string | null;
+            /** State */
+            state: string;
+            /** Tested At */
+            tested_at: string | null;
+            /** Version */
+            version: number;
+        };
+        /**
+         * FunctionTrial
+         * @description What a version did with a sample; nothing was sent.
+         */
+        FunctionTrial: {
+            call: components["schemas"]["FunctionCallShown"] | null;
+            /** Fault */
+            fault: string | null;
+            finding: components["schemas"]["FunctionFinding"] | null;
+            /** Milliseconds */
+            milliseconds: number;
+            /** Passed */
+            passed: boolean;
+            /** Results */
+            results: {
+                [key: string]: unknown;
+            } | null;
+            /** Secrets Replaced */
+            secrets_replaced: boolean;
+            /** Secrets Undetected */
+            secrets_undetected: boolean;
+        };
+        /**
+         * FunctionVersion
+         * @description A version. `state` is draft, tested, live or retired; `origin` default, existing, person.
+         */
+        FunctionVersion: {
+            /** Author */
+            author: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Kind */
+            kind: string | null;
+            /** Live At */
+            live_at: string | null;
+            /** Name */
+            name: string;
+            /** Note */
+            note: string | null;
+            /** Origin */
+            origin: string;
+            /** Passed At */
+            passed_at: string | null;
+            /** Previous */
+            previous: number | null;
+            /** Reads Secrets */
+            reads_secrets: boolean;
+            /** Retired At */
+            retired_at: string | null;
+            /** State */
+            state: string;
+            /** Tested At */
+            tested_at: string | null;
+            /** Version */
+            version: number;
         };
         /**
          * Gap
@@ -1651,6 +2554,16 @@ export interface components {
             min_minor?: number | null;
         };
         /**
+         * LiveFunctions
+         * @description What is live now, by name, of what was changed.
+         */
+        LiveFunctions: {
+            /** Live */
+            live: {
+                [key: string]: number;
+            };
+        };
+        /**
          * Made
          * @description What was made or changed, and its version now.
          */
@@ -1667,6 +2580,38 @@ export interface components {
         MadeEntry: {
             /** Id */
             id: string;
+        };
+        /**
+         * MadeFunctionVersion
+         * @description What was made.
+         */
+        MadeFunctionVersion: {
+            /** Name */
+            name: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * MatchOrder
+         * @description A match by hand; `as_of` for test mode alone.
+         */
+        MatchOrder: {
+            /** As Of */
+            as_of?: string | null;
+            /** Microservice */
+            microservice: string;
+            /** Mode */
+            mode: string;
+        };
+        /**
+         * MatchOrdered
+         * @description What was asked for.
+         */
+        MatchOrdered: {
+            /** Microservice */
+            microservice: string;
+            /** Mode */
+            mode: string;
         };
         /**
          * Missing
@@ -1753,6 +2698,21 @@ export interface components {
             mode: string;
             /** Url */
             url: string;
+        };
+        /**
+         * NewFunctionVersion
+         * @description A source: one `CREATE [OR REPLACE] FUNCTION` statement, as in an older MosPay.
+         */
+        NewFunctionVersion: {
+            /** Note */
+            note?: string | null;
+            /**
+             * Reads Secrets
+             * @description null: as the source shows
+             */
+            reads_secrets?: boolean | null;
+            /** Source */
+            source: string;
         };
         /**
          * NewIpRule
@@ -1873,6 +2833,18 @@ export interface components {
             urls: {
                 [key: string]: string;
             };
+        };
+        /**
+         * NewStatementMapping
+         * @description The next version of a mapping.
+         */
+        NewStatementMapping: {
+            /** Mapping */
+            mapping: {
+                [key: string]: unknown;
+            };
+            /** Microservice */
+            microservice: string;
         };
         /**
          * NewUser
@@ -2102,6 +3074,209 @@ export interface components {
             updated_by: string;
             /** Version */
             version: number;
+        };
+        /**
+         * ProviderFunction
+         * @description One of a mapping's functions with the versions in use.
+         */
+        ProviderFunction: {
+            /** Kind */
+            kind: string;
+            /** Live Version */
+            live_version: number | null;
+            /** Name */
+            name: string;
+            /** Versions */
+            versions: components["schemas"]["FunctionVersion"][];
+        };
+        /**
+         * ReconciliationAction
+         * @description What somebody did, and the entries it posted or took back.
+         */
+        ReconciliationAction: {
+            /** Action */
+            action: string;
+            /** Actor */
+            actor: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Entry Ids */
+            entry_ids: string[];
+            /** Note */
+            note: string | null;
+        };
+        /**
+         * ReconciliationException
+         * @description A line or entry the two sides disagree about; minor units, money to us positive.
+         */
+        ReconciliationException: {
+            /** Approved By */
+            approved_by: string | null;
+            /** Assignee */
+            assignee: string | null;
+            /** Currency */
+            currency: string;
+            /** Delta Minor */
+            delta_minor: number;
+            /**
+             * Due At
+             * Format: date-time
+             */
+            due_at: string;
+            /** Entry Id */
+            entry_id: string | null;
+            /** Expected Currency */
+            expected_currency: string | null;
+            /** Expected Minor */
+            expected_minor: number;
+            /** Id */
+            id: string;
+            /** Import Id */
+            import_id: string | null;
+            /** Kind */
+            kind: string;
+            /** Line No */
+            line_no: number | null;
+            /** Microservice */
+            microservice: string;
+            /** Mode */
+            mode: string;
+            /**
+             * Occurred At
+             * Format: date-time
+             */
+            occurred_at: string;
+            /**
+             * Opened At
+             * Format: date-time
+             */
+            opened_at: string;
+            /** Overdue */
+            overdue: boolean;
+            /** Payment Id */
+            payment_id: string | null;
+            /** Proposed By */
+            proposed_by: string | null;
+            /** Reference */
+            reference: string | null;
+            /** Resolution */
+            resolution: string | null;
+            /** Resolved At */
+            resolved_at: string | null;
+            /** State */
+            state: string;
+            /** Stated Minor */
+            stated_minor: number;
+            /** Version */
+            version: number;
+            /** Wait Until */
+            wait_until: string | null;
+        };
+        /**
+         * ReconciliationExceptionPage
+         * @description A page of exceptions, newest first.
+         */
+        ReconciliationExceptionPage: {
+            /** Items */
+            items: components["schemas"]["ReconciliationException"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * ReconciliationExceptionShown
+         * @description An exception with its history.
+         */
+        ReconciliationExceptionShown: {
+            /** Actions */
+            actions: components["schemas"]["ReconciliationAction"][];
+            /** Approved By */
+            approved_by: string | null;
+            /** Assignee */
+            assignee: string | null;
+            /** Currency */
+            currency: string;
+            /** Delta Minor */
+            delta_minor: number;
+            /**
+             * Due At
+             * Format: date-time
+             */
+            due_at: string;
+            /** Entry Id */
+            entry_id: string | null;
+            /** Expected Currency */
+            expected_currency: string | null;
+            /** Expected Minor */
+            expected_minor: number;
+            /** Id */
+            id: string;
+            /** Import Id */
+            import_id: string | null;
+            /** Kind */
+            kind: string;
+            /** Line No */
+            line_no: number | null;
+            /** Microservice */
+            microservice: string;
+            /** Mode */
+            mode: string;
+            /**
+             * Occurred At
+             * Format: date-time
+             */
+            occurred_at: string;
+            /**
+             * Opened At
+             * Format: date-time
+             */
+            opened_at: string;
+            /** Overdue */
+            overdue: boolean;
+            /** Payment Id */
+            payment_id: string | null;
+            /** Proposed By */
+            proposed_by: string | null;
+            /** Reference */
+            reference: string | null;
+            /** Resolution */
+            resolution: string | null;
+            /** Resolved At */
+            resolved_at: string | null;
+            /** State */
+            state: string;
+            /** Stated Minor */
+            stated_minor: number;
+            /** Version */
+            version: number;
+            /** Wait Until */
+            wait_until: string | null;
+        };
+        /**
+         * ReconciliationReport
+         * @description Both sides of a provider's clearing; each currency with its sums in minor units.
+         */
+        ReconciliationReport: {
+            /** Currencies */
+            currencies: {
+                [key: string]: unknown;
+            }[];
+            /** Microservice */
+            microservice: string;
+            /** Mode */
+            mode: string;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /**
+             * Until
+             * Format: date-time
+             */
+            until: string;
         };
         /**
          * Redrive
@@ -2691,6 +3866,168 @@ export interface components {
             password: string;
         };
         /**
+         * StatementDecision
+         * @description What becomes of an import.
+         */
+        StatementDecision: {
+            /** Decision */
+            decision: string;
+        };
+        /**
+         * StatementFault
+         * @description What is wrong at a line and column, and what to send instead.
+         */
+        StatementFault: {
+            /** Code */
+            code: string;
+            /** Column */
+            column: string;
+            /** Line No */
+            line_no: number;
+            /** Message */
+            message: string;
+        };
+        /**
+         * StatementFaultPage
+         * @description A page of faults.
+         */
+        StatementFaultPage: {
+            /** Items */
+            items: components["schemas"]["StatementFault"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * StatementImport
+         * @description An import and how far it is; `staged` waits for a person to accept or discard it.
+         */
+        StatementImport: {
+            /** Bytes Done */
+            bytes_done: number;
+            /** Covers From */
+            covers_from: string | null;
+            /** Covers Until */
+            covers_until: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Decided By */
+            decided_by: string | null;
+            /** Fault */
+            fault: string | null;
+            /** File Name */
+            file_name: string;
+            /** Finished At */
+            finished_at: string | null;
+            /** Id */
+            id: string;
+            /** Lines Accepted */
+            lines_accepted: number;
+            /** Lines Bad */
+            lines_bad: number;
+            /** Lines Good */
+            lines_good: number;
+            /** Lines Repeated */
+            lines_repeated: number;
+            /** Lines Skipped */
+            lines_skipped: number;
+            /** Mapping Version */
+            mapping_version: number | null;
+            /** Microservice */
+            microservice: string;
+            /** Mode */
+            mode: string;
+            /** Preset */
+            preset: string | null;
+            /** Size Bytes */
+            size_bytes: number;
+            /** State */
+            state: string;
+            /** Uploaded By */
+            uploaded_by: string;
+        };
+        /**
+         * StatementImportPage
+         * @description A page of imports, newest first.
+         */
+        StatementImportPage: {
+            /** Items */
+            items: components["schemas"]["StatementImport"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * StatementMappingPage
+         * @description A page of mappings.
+         */
+        StatementMappingPage: {
+            /** Items */
+            items: components["schemas"]["StatementMappingVersion"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * StatementMappingVersion
+         * @description A version of how a microservice's statements are read; `mapping` as the ledger has it.
+         */
+        StatementMappingVersion: {
+            /** Created At */
+            created_at: string | null;
+            /** Created By */
+            created_by: string | null;
+            /** Mapping */
+            mapping: {
+                [key: string]: unknown;
+            };
+            /** Microservice */
+            microservice: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * StatementRow
+         * @description A line as it was understood; minor units, money to us positive.
+         */
+        StatementRow: {
+            /** Amount Minor */
+            amount_minor: number;
+            /** Currency */
+            currency: string;
+            /** Entry Id */
+            entry_id: string | null;
+            /** Fee Minor */
+            fee_minor: number;
+            /** Kind */
+            kind: string;
+            /** Line No */
+            line_no: number;
+            /** Matched By */
+            matched_by: string | null;
+            /**
+             * Occurred At
+             * Format: date-time
+             */
+            occurred_at: string;
+            /** Our Reference */
+            our_reference: string | null;
+            /** Reference */
+            reference: string | null;
+            /** State */
+            state: string;
+        };
+        /**
+         * StatementRowPage
+         * @description A page of lines.
+         */
+        StatementRowPage: {
+            /** Items */
+            items: components["schemas"]["StatementRow"][];
+            /** Next Cursor */
+            next_cursor: number | null;
+        };
+        /**
          * Summary
          * @description Figures of the whole filtered set.
          */
@@ -2732,6 +4069,59 @@ export interface components {
             currencies: components["schemas"]["CurrencyBalance"][];
             /** Entries */
             entries: number;
+        };
+        /**
+         * UploadedStatement
+         * @description The import of the file; `repeated`: it had been uploaded before.
+         */
+        UploadedStatement: {
+            /** Bytes Done */
+            bytes_done: number;
+            /** Covers From */
+            covers_from: string | null;
+            /** Covers Until */
+            covers_until: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Decided By */
+            decided_by: string | null;
+            /** Fault */
+            fault: string | null;
+            /** File Name */
+            file_name: string;
+            /** Finished At */
+            finished_at: string | null;
+            /** Id */
+            id: string;
+            /** Lines Accepted */
+            lines_accepted: number;
+            /** Lines Bad */
+            lines_bad: number;
+            /** Lines Good */
+            lines_good: number;
+            /** Lines Repeated */
+            lines_repeated: number;
+            /** Lines Skipped */
+            lines_skipped: number;
+            /** Mapping Version */
+            mapping_version: number | null;
+            /** Microservice */
+            microservice: string;
+            /** Mode */
+            mode: string;
+            /** Preset */
+            preset: string | null;
+            /** Repeated */
+            repeated: boolean;
+            /** Size Bytes */
+            size_bytes: number;
+            /** State */
+            state: string;
+            /** Uploaded By */
+            uploaded_by: string;
         };
         /** ValidationError */
         ValidationError: {
@@ -3432,6 +4822,434 @@ export interface operations {
             };
         };
     };
+    marks_bff_v1_function_mappings__app_id___microservice___service___route__marks_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                app_id: string;
+                microservice: string;
+                service: string;
+                route: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FunctionMarks"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FunctionMarks"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    mappings_bff_v1_functions_get: {
+        parameters: {
+            query?: {
+                client_id?: string | null;
+                mode?: string | null;
+                service_id?: string | null;
+                q?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FunctionMappings"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    roll_back_bff_v1_functions__name__roll_back_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FunctionRollBack"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LiveFunctions"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    versions_bff_v1_functions__name__versions_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FunctionVersion"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    draft_bff_v1_functions__name__versions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewFunctionVersion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeFunctionVersion"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    version_bff_v1_functions__name__versions__version__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                /** @description the version */
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FunctionSource"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    reading_bff_v1_functions__name__versions__version__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                /** @description the version */
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FunctionReading"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FunctionReading"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    dry_run_bff_v1_functions__name__versions__version__dry_run_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                /** @description the version */
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FunctionSample"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FunctionTrial"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    live_bff_v1_functions__name__versions__version__live_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                /** @description the version */
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FunctionGoLive"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LiveFunctions"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    promote_bff_v1_functions__name__versions__version__promote_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                /** @description the version */
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FunctionPromotion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeFunctionVersion"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    replay_bff_v1_functions__name__versions__version__replay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                /** @description the version */
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FunctionReplayIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FunctionReplay"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    tested_bff_v1_functions__name__versions__version__tested_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                /** @description the version */
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FunctionBeside"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
     rules_bff_v1_ip_rules_get: {
         parameters: {
             query?: {
@@ -3813,6 +5631,661 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Provider"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    exceptions_bff_v1_reconciliation_exceptions_get: {
+        parameters: {
+            query?: {
+                state?: string | null;
+                mode?: string | null;
+                microservice?: string | null;
+                kind?: string | null;
+                assignee?: string | null;
+                import_id?: string | null;
+                currency?: string | null;
+                overdue?: boolean;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReconciliationExceptionPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    one_exception_bff_v1_reconciliation_exceptions__exception_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                exception_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReconciliationExceptionShown"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    approve_bff_v1_reconciliation_exceptions__exception_id__approval_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                exception_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExceptionNote"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReconciliationExceptionShown"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    assign_bff_v1_reconciliation_exceptions__exception_id__assignment_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                exception_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExceptionAssignment"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReconciliationExceptionShown"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    note_bff_v1_reconciliation_exceptions__exception_id__notes_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                exception_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExceptionNote"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReconciliationExceptionShown"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    reject_bff_v1_reconciliation_exceptions__exception_id__rejection_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                exception_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExceptionNote"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReconciliationExceptionShown"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    resolve_bff_v1_reconciliation_exceptions__exception_id__resolution_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                exception_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExceptionResolution"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReconciliationExceptionShown"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    wait_bff_v1_reconciliation_exceptions__exception_id__wait_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                exception_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExceptionWait"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReconciliationExceptionShown"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    imports_bff_v1_reconciliation_imports_get: {
+        parameters: {
+            query?: {
+                microservice?: string | null;
+                mode?: string | null;
+                state?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatementImportPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    upload_bff_v1_reconciliation_imports_post: {
+        parameters: {
+            query: {
+                microservice: string;
+                mode: string;
+                file_name: string;
+                mapping_version?: number | null;
+                preset?: string | null;
+                review?: boolean;
+                covers_from?: string | null;
+                covers_until?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "text/csv": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadedStatement"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    one_import_bff_v1_reconciliation_imports__import_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                import_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatementImport"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    decide_bff_v1_reconciliation_imports__import_id__decision_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                import_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StatementDecision"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatementImport"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    faults_bff_v1_reconciliation_imports__import_id__faults_get: {
+        parameters: {
+            query?: {
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                import_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatementFaultPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    lines_bff_v1_reconciliation_imports__import_id__lines_get: {
+        parameters: {
+            query?: {
+                state?: string | null;
+                cursor?: number | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                import_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatementRowPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    mappings_bff_v1_reconciliation_mappings_get: {
+        parameters: {
+            query?: {
+                microservice?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatementMappingPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    add_mapping_bff_v1_reconciliation_mappings_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewStatementMapping"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatementMappingVersion"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    presets_bff_v1_reconciliation_presets_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatementMappingPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    report_bff_v1_reconciliation_report_get: {
+        parameters: {
+            query: {
+                microservice: string;
+                mode: string;
+                since?: string | null;
+                until?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReconciliationReport"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    run_bff_v1_reconciliation_run_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MatchOrder"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MatchOrdered"];
                 };
             };
             /** @description A problem (RFC 9457) */
