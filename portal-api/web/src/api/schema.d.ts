@@ -4,6 +4,66 @@
  */
 
 export interface paths {
+    "/bff/v1/ageing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Ageing
+         * @description What is open by age and customer at the end of a day.
+         */
+        get: operations["ageing_bff_v1_ageing_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/ageing.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Ageing Csv
+         * @description The ageing statement as CSV.
+         */
+        get: operations["ageing_csv_bff_v1_ageing_csv_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/ageing.pdf": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Ageing Pdf
+         * @description The ageing statement as PDF; of one customer, a statement of account.
+         */
+        get: operations["ageing_pdf_bff_v1_ageing_pdf_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/bff/v1/assignments": {
         parameters: {
             query?: never;
@@ -240,6 +300,134 @@ export interface paths {
         patch: operations["change_bff_v1_credentials__credential_id__patch"];
         trace?: never;
     };
+    "/bff/v1/credit-notes/{note_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Credit Note
+         * @description One credit note.
+         */
+        get: operations["credit_note_bff_v1_credit_notes__note_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/credit-notes/{note_id}.pdf": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Credit Note Pdf
+         * @description A credit note as PDF.
+         */
+        get: operations["credit_note_pdf_bff_v1_credit_notes__note_id__pdf_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/customer-imports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import Customers
+         * @description Bring in a CSV list of customers: all of it, or every fault by line and column.
+         */
+        post: operations["import_customers_bff_v1_customer_imports_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/customers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Customers
+         * @description Customers, newest first; q: a part of name, e-mail, phone, tax id or reference.
+         */
+        get: operations["customers_bff_v1_customers_get"];
+        put?: never;
+        /**
+         * Add Customer
+         * @description Make a customer of the operator's issuer, of the named one, or of the own one.
+         */
+        post: operations["add_customer_bff_v1_customers_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/customers.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Customers Csv
+         * @description Customers as CSV, in the shape an import takes.
+         */
+        get: operations["customers_csv_bff_v1_customers_csv_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/customers/{customer_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Customer
+         * @description One customer with its credit.
+         */
+        get: operations["customer_bff_v1_customers__customer_id__get"];
+        /**
+         * Change Customer
+         * @description Change a customer as it was read; `active` false gives it up.
+         */
+        put: operations["change_customer_bff_v1_customers__customer_id__put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/bff/v1/dashboard": {
         parameters: {
             query?: never;
@@ -252,6 +440,26 @@ export interface paths {
          * @description Figures of a window, with the latest payments.
          */
         get: operations["dashboard_bff_v1_dashboard_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/fee-invoices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Fee Invoices
+         * @description Closed months of fees: what the journal says, and the invoice that told of it.
+         */
+        get: operations["fee_invoices_bff_v1_fee_invoices_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -468,6 +676,218 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/bff/v1/invoices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Invoices
+         * @description Invoices, newest first: a client's own, and those the operator sent it.
+         */
+        get: operations["invoices_bff_v1_invoices_get"];
+        put?: never;
+        /**
+         * Add Invoice
+         * @description Make a draft.
+         */
+        post: operations["add_invoice_bff_v1_invoices_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/invoices.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Invoices Csv
+         * @description Invoices as CSV.
+         */
+        get: operations["invoices_csv_bff_v1_invoices_csv_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/invoices/{invoice_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Invoice
+         * @description One invoice with its lines, payments and credit notes.
+         */
+        get: operations["invoice_bff_v1_invoices__invoice_id__get"];
+        /**
+         * Change Invoice
+         * @description Change a draft as it was read.
+         */
+        put: operations["change_invoice_bff_v1_invoices__invoice_id__put"];
+        post?: never;
+        /**
+         * Drop Invoice
+         * @description Delete a draft as it was read.
+         */
+        delete: operations["drop_invoice_bff_v1_invoices__invoice_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/invoices/{invoice_id}.pdf": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Invoice Pdf
+         * @description An invoice as PDF.
+         */
+        get: operations["invoice_pdf_bff_v1_invoices__invoice_id__pdf_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/invoices/{invoice_id}/credit-notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Credit
+         * @description Write a credit note.
+         */
+        post: operations["credit_bff_v1_invoices__invoice_id__credit_notes_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/invoices/{invoice_id}/issue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Issue
+         * @description Issue a draft: it is numbered, and never changed again.
+         */
+        post: operations["issue_bff_v1_invoices__invoice_id__issue_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/invoices/{invoice_id}/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Share
+         * @description Make a link with which anybody sees this invoice and can pay it.
+         */
+        post: operations["share_bff_v1_invoices__invoice_id__links_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/invoices/{invoice_id}/use-credit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Use Credit
+         * @description Pay what is open from the customer's credit.
+         */
+        post: operations["use_credit_bff_v1_invoices__invoice_id__use_credit_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/invoices/{invoice_id}/void": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Void
+         * @description Void an invoice nothing was paid or credited of.
+         */
+        post: operations["void_bff_v1_invoices__invoice_id__void_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/invoices/{invoice_id}/{what}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Listed
+         * @description The links of an invoice (without their addresses) or its payments, newest first.
+         */
+        get: operations["listed_bff_v1_invoices__invoice_id___what__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/bff/v1/ip-rules": {
         parameters: {
             query?: never;
@@ -514,6 +934,74 @@ export interface paths {
          * @description Change expiry or note, switch a rule on or off.
          */
         patch: operations["change_bff_v1_ip_rules__ip_rule_id__patch"];
+        trace?: never;
+    };
+    "/bff/v1/issuers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Issuers
+         * @description Issuers: of the operator and the clients, or the client's own.
+         */
+        get: operations["issuers_bff_v1_issuers_get"];
+        /**
+         * Put Issuer
+         * @description Make or change the operator's issuer, a client's, or (a client user) the own one.
+         */
+        put: operations["put_issuer_bff_v1_issuers_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/issuers/{issuer_id}/payment-methods": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Methods
+         * @description The ways payers may choose from, in order.
+         */
+        get: operations["methods_bff_v1_issuers__issuer_id__payment_methods_get"];
+        /**
+         * Keep
+         * @description Make these the only ways to pay an issuer's invoices.
+         */
+        put: operations["keep_bff_v1_issuers__issuer_id__payment_methods_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/links/{link_id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke
+         * @description End a link at once and for ever.
+         */
+        post: operations["revoke_bff_v1_links__link_id__revoke_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/bff/v1/payments": {
@@ -630,6 +1118,150 @@ export interface paths {
         get: operations["trace_bff_v1_payments__payment_id__trace_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payouts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Listed
+         * @description Payouts, newest first.
+         */
+        get: operations["listed_bff_v1_payouts_get"];
+        put?: never;
+        /**
+         * Ask
+         * @description Ask for a payout; the operator's second person decides. The same key is the same one.
+         */
+        post: operations["ask_bff_v1_payouts_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payouts/{payout_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Payout
+         * @description One payout with its steps.
+         */
+        get: operations["payout_bff_v1_payouts__payout_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payouts/{payout_id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approve Payout
+         * @description Take a step on a payout whose version was read.
+         */
+        post: operations["approve_payout_bff_v1_payouts__payout_id__approve_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payouts/{payout_id}/fail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Fail Payout
+         * @description Take a step on a payout whose version was read.
+         */
+        post: operations["fail_payout_bff_v1_payouts__payout_id__fail_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payouts/{payout_id}/pay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pay Payout
+         * @description Take a step on a payout whose version was read.
+         */
+        post: operations["pay_payout_bff_v1_payouts__payout_id__pay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payouts/{payout_id}/reject": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reject Payout
+         * @description Take a step on a payout whose version was read.
+         */
+        post: operations["reject_payout_bff_v1_payouts__payout_id__reject_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payouts/{payout_id}/return": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Return Payout
+         * @description Take a step on a payout whose version was read.
+         */
+        post: operations["return_payout_bff_v1_payouts__payout_id__return_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1380,6 +2012,150 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/bff/v1/settlement-terms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All Terms
+         * @description Settlement terms with all their versions.
+         */
+        get: operations["all_terms_bff_v1_settlement_terms_get"];
+        put?: never;
+        /**
+         * Add Terms
+         * @description Put terms in force from now or later.
+         */
+        post: operations["add_terms_bff_v1_settlement_terms_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/settlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Settlements
+         * @description Settlements, newest first.
+         */
+        get: operations["settlements_bff_v1_settlements_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/settlements/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run
+         * @description Settle clients whose day has ended, now.
+         */
+        post: operations["run_bff_v1_settlements_run_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/settlements/{settlement_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Settlement
+         * @description One settlement.
+         */
+        get: operations["settlement_bff_v1_settlements__settlement_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/settlements/{settlement_id}/lines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lines
+         * @description The journal entries a settlement settles.
+         */
+        get: operations["lines_bff_v1_settlements__settlement_id__lines_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/settlements/{settlement_id}/statement": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Settlement File
+         * @description A settlement's statement as CSV or PDF.
+         */
+        get: operations["settlement_file_bff_v1_settlements__settlement_id__statement_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/statements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Statement
+         * @description A client's statement of account as CSV or PDF.
+         */
+        get: operations["statement_bff_v1_statements_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/bff/v1/stream": {
         parameters: {
             query?: never;
@@ -1823,6 +2599,14 @@ export interface components {
             version: number;
         };
         /**
+         * CreditUse
+         * @description How much of the customer's credit is used; null: as far as it goes.
+         */
+        CreditUse: {
+            /** Amount Minor */
+            amount_minor?: number | null;
+        };
+        /**
          * CurrencyBalance
          * @description The totals of one currency over its `account_count` accounts; the first of them.
          */
@@ -1837,6 +2621,45 @@ export interface components {
             currency: string;
             /** Debit Minor */
             debit_minor: number;
+        };
+        /**
+         * CustomerIn
+         * @description Whom invoices are for; `version` as it was read when it is changed.
+         */
+        CustomerIn: {
+            /**
+             * Active
+             * @default true
+             */
+            active: boolean;
+            /** Address */
+            address?: string | null;
+            /**
+             * Client Ref
+             * @example C-17
+             */
+            client_ref?: string | null;
+            /** Email */
+            email?: string | null;
+            /**
+             * Locale
+             * @default en
+             */
+            locale: string;
+            /**
+             * Name
+             * @example Amélie Uwase
+             */
+            name: string;
+            /**
+             * Phone
+             * @example +250788123456
+             */
+            phone?: string | null;
+            /** Tax Id */
+            tax_id?: string | null;
+            /** Version */
+            version?: number | null;
         };
         /**
          * Dashboard
@@ -2454,6 +3277,100 @@ export interface components {
             service: string;
         };
         /**
+         * InvoiceCredit
+         * @description How much is credited, tax included, and why.
+         */
+        InvoiceCredit: {
+            /** Amount Minor */
+            amount_minor: number;
+            /** Reason */
+            reason: string;
+            /** Version */
+            version?: number | null;
+        };
+        /**
+         * InvoiceIn
+         * @description A draft; `version` as it was read when it is changed.
+         */
+        InvoiceIn: {
+            /**
+             * Allow Partial
+             * @default false
+             */
+            allow_partial: boolean;
+            /**
+             * Currency
+             * @example RWF
+             */
+            currency: string;
+            /** Customer Id */
+            customer_id: string;
+            /** Due On */
+            due_on?: string | null;
+            /** Lines */
+            lines?: components["schemas"]["InvoiceLineIn"][];
+            /** Notes */
+            notes?: string | null;
+            /** Reference */
+            reference?: string | null;
+            /** Version */
+            version?: number | null;
+        };
+        /**
+         * InvoiceLineIn
+         * @description A line: quantity is a decimal, amounts are minor units, shares basis points.
+         */
+        InvoiceLineIn: {
+            /**
+             * Description
+             * @example School books
+             */
+            description: string;
+            /** Discount Bps */
+            discount_bps?: number | null;
+            /** Discount Minor */
+            discount_minor?: number | null;
+            /**
+             * Quantity
+             * @default 1
+             * @example 2.5
+             */
+            quantity: string;
+            /**
+             * Tax Inclusive
+             * @default false
+             */
+            tax_inclusive: boolean;
+            /**
+             * Tax Rate Bps
+             * @default 0
+             */
+            tax_rate_bps: number;
+            /**
+             * Unit Price Minor
+             * @example 1500
+             */
+            unit_price_minor: number;
+        };
+        /**
+         * InvoiceStep
+         * @description A step; with `version` it is refused if somebody changed the invoice since.
+         */
+        InvoiceStep: {
+            /** Version */
+            version?: number | null;
+        };
+        /**
+         * InvoiceVoid
+         * @description Why it does not stand.
+         */
+        InvoiceVoid: {
+            /** Reason */
+            reason: string;
+            /** Version */
+            version?: number | null;
+        };
+        /**
          * IpRule
          * @description A rule; without a client a deny rule holds for everybody.
          */
@@ -2497,6 +3414,67 @@ export interface components {
             /**
              * Version
              * @description the version that was read
+             */
+            version: number;
+        };
+        /**
+         * IssuerIn
+         * @description Who invoices are from; `version` as it was read, 0: none yet.
+         */
+        IssuerIn: {
+            /** Address */
+            address?: string | null;
+            /**
+             * Colour
+             * @default #1f4b99
+             */
+            colour: string;
+            /**
+             * Credit Prefix
+             * @default CRN
+             */
+            credit_prefix: string;
+            /** Email */
+            email?: string | null;
+            /**
+             * Fee Tax Bps
+             * @default 0
+             */
+            fee_tax_bps: number;
+            /** Footer */
+            footer?: string | null;
+            /**
+             * Invoice Prefix
+             * @default INV
+             */
+            invoice_prefix: string;
+            /**
+             * Locale
+             * @default en
+             */
+            locale: string;
+            /**
+             * Name
+             * @example Kigali Books Ltd
+             */
+            name: string;
+            /**
+             * Payment Terms Days
+             * @default 14
+             */
+            payment_terms_days: number;
+            /** Phone */
+            phone?: string | null;
+            /** Tax Id */
+            tax_id?: string | null;
+            /**
+             * Time Zone
+             * @default UTC
+             */
+            time_zone: string;
+            /**
+             * Version
+             * @default 0
              */
             version: number;
         };
@@ -2552,6 +3530,14 @@ export interface components {
             max_minor?: number | null;
             /** Min Minor */
             min_minor?: number | null;
+        };
+        /**
+         * LinkIn
+         * @description A guest link to make; without an end it lives 60 days.
+         */
+        LinkIn: {
+            /** Expires At */
+            expires_at?: string | null;
         };
         /**
          * LiveFunctions
@@ -2612,6 +3598,42 @@ export interface components {
             microservice: string;
             /** Mode */
             mode: string;
+        };
+        /**
+         * MethodIn
+         * @description A way to pay: a service assigned to the client, and what payers call it.
+         */
+        MethodIn: {
+            /**
+             * Currency
+             * @example RWF
+             */
+            currency: string;
+            /**
+             * Label
+             * @example Mobile money
+             */
+            label: string;
+            /** Microservice */
+            microservice?: string | null;
+            /**
+             * Route
+             * @default payment
+             */
+            route: string;
+            /**
+             * Service
+             * @example collection
+             */
+            service: string;
+        };
+        /**
+         * MethodsIn
+         * @description All ways to pay, the first of a currency is the default.
+         */
+        MethodsIn: {
+            /** Methods */
+            methods: components["schemas"]["MethodIn"][];
         };
         /**
          * Missing
@@ -2733,6 +3755,22 @@ export interface components {
             kind: string;
             /** Note */
             note?: string | null;
+        };
+        /**
+         * NewPayout
+         * @description A transfer of what is available, minor units; a client user's client may be left out.
+         */
+        NewPayout: {
+            /** Amount Minor */
+            amount_minor: number;
+            /** Client Id */
+            client_id?: string | null;
+            /** Currency */
+            currency: string;
+            /** Destination */
+            destination?: string | null;
+            /** Mode */
+            mode: string;
         };
         /**
          * NewProviderCredential
@@ -2866,6 +3904,69 @@ export interface components {
              * @default owner
              */
             role: string;
+        };
+        /**
+         * OnePayout
+         * @description A payout with its steps, oldest first.
+         */
+        OnePayout: {
+            /** Amount Minor */
+            amount_minor: number;
+            /**
+             * Changed At
+             * Format: date-time
+             */
+            changed_at: string;
+            /** Client Id */
+            client_id: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Currency */
+            currency: string;
+            /** Decided By */
+            decided_by: string | null;
+            /** Destination */
+            destination: string;
+            /** Id */
+            id: string;
+            /** Mode */
+            mode: string;
+            /** Reason */
+            reason: string | null;
+            /** Reference */
+            reference: string | null;
+            /** Status */
+            status: string;
+            /** Steps */
+            steps: components["schemas"]["PayoutStep"][];
+            /** Version */
+            version: number;
+        };
+        /**
+         * Passed
+         * @description What the ledger answered: its openapi.json has the shape.
+         */
+        Passed: {
+            [key: string]: unknown;
+        };
+        /**
+         * PassedPage
+         * @description A page of what the ledger has; `next_cursor` is null at the end.
+         */
+        PassedPage: {
+            /** Items */
+            items: {
+                [key: string]: unknown;
+            }[];
+            /** Next Cursor */
+            next_cursor: string | null;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * Payment
@@ -3018,6 +4119,91 @@ export interface components {
             payment: components["schemas"]["PaymentRow"];
             /** Unavailable */
             unavailable: components["schemas"]["Gap"][];
+        };
+        /**
+         * Payout
+         * @description A payout; `version` rises with every step.
+         */
+        Payout: {
+            /** Amount Minor */
+            amount_minor: number;
+            /**
+             * Changed At
+             * Format: date-time
+             */
+            changed_at: string;
+            /** Client Id */
+            client_id: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Currency */
+            currency: string;
+            /** Decided By */
+            decided_by: string | null;
+            /** Destination */
+            destination: string;
+            /** Id */
+            id: string;
+            /** Mode */
+            mode: string;
+            /** Reason */
+            reason: string | null;
+            /** Reference */
+            reference: string | null;
+            /** Status */
+            status: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * PayoutPage
+         * @description A page of payouts, newest first; `next_cursor` is null at the end.
+         */
+        PayoutPage: {
+            /** Items */
+            items: components["schemas"]["Payout"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * PayoutStep
+         * @description One step of a payout: who, why, and the journal entry it posted.
+         */
+        PayoutStep: {
+            /** Actor */
+            actor: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Entry Id */
+            entry_id: string | null;
+            /** Reason */
+            reason: string | null;
+            /** Reference */
+            reference: string | null;
+            /** Status */
+            status: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * PayoutStepIn
+         * @description A step on a payout whose version was read.
+         */
+        PayoutStepIn: {
+            /** Reason */
+            reason?: string | null;
+            /** Reference */
+            reference?: string | null;
+            /** Version */
+            version: number;
         };
         /**
          * Posting
@@ -3845,6 +5031,273 @@ export interface components {
             role: string;
         };
         /**
+         * Settlement
+         * @description A client's day, minor units: net = gross - fee + refund + adjustment.
+         */
+        Settlement: {
+            /** Adjustment Minor */
+            adjustment_minor: number;
+            /** Client Id */
+            client_id: string;
+            /** Currency */
+            currency: string;
+            /**
+             * Cut Off At
+             * Format: date-time
+             */
+            cut_off_at: string;
+            /** Entry Id */
+            entry_id: string;
+            /** Fee Minor */
+            fee_minor: number;
+            /** Gross Minor */
+            gross_minor: number;
+            /** Id */
+            id: string;
+            /** Line Count */
+            line_count: number;
+            /**
+             * Local Day
+             * Format: date
+             */
+            local_day: string;
+            /** Mode */
+            mode: string;
+            /** Net Minor */
+            net_minor: number;
+            /** Part */
+            part: number;
+            /** Refund Minor */
+            refund_minor: number;
+            /** Reserve Due At */
+            reserve_due_at: string | null;
+            /** Reserve Minor */
+            reserve_minor: number;
+            /** Reserve Released At */
+            reserve_released_at: string | null;
+            /** Reversed By */
+            reversed_by?: string | null;
+            /**
+             * Settled At
+             * Format: date-time
+             */
+            settled_at: string;
+            /** Time Zone */
+            time_zone: string;
+        };
+        /**
+         * SettlementLine
+         * @description A journal entry that a settlement settles.
+         */
+        SettlementLine: {
+            /** Adjustment Minor */
+            adjustment_minor: number;
+            /** Entry Id */
+            entry_id: string;
+            /** Fee Minor */
+            fee_minor: number;
+            /** Gross Minor */
+            gross_minor: number;
+            /** Kind */
+            kind: string;
+            /** Net Minor */
+            net_minor: number;
+            /** Number */
+            number: number;
+            /**
+             * Occurred At
+             * Format: date-time
+             */
+            occurred_at: string;
+            /** Payment Id */
+            payment_id: string | null;
+            /** Refund Id */
+            refund_id: string | null;
+            /** Refund Minor */
+            refund_minor: number;
+        };
+        /**
+         * SettlementLines
+         * @description A page of lines by number; `next_cursor` is null at the end.
+         */
+        SettlementLines: {
+            /** Items */
+            items: components["schemas"]["SettlementLine"][];
+            /** Next Cursor */
+            next_cursor: number | null;
+        };
+        /**
+         * SettlementPage
+         * @description A page of settlements, newest first; `next_cursor` is null at the end.
+         */
+        SettlementPage: {
+            /** Items */
+            items: components["schemas"]["Settlement"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * SettlementRun
+         * @description Settle now; `as_of` (test mode alone) says which now is meant.
+         */
+        SettlementRun: {
+            /** As Of */
+            as_of?: string | null;
+            /** Client Id */
+            client_id?: string | null;
+            /** Cursor */
+            cursor?: string | null;
+            /** Mode */
+            mode: string;
+        };
+        /**
+         * SettlementRunOut
+         * @description What a run came to; go on with `next_cursor` until there is none.
+         */
+        SettlementRunOut: {
+            /**
+             * As Of
+             * Format: date-time
+             */
+            as_of: string;
+            /** Failed */
+            failed: string[];
+            /** Looked At */
+            looked_at: number;
+            /** Next Cursor */
+            next_cursor: string | null;
+            /** Reserves Released */
+            reserves_released: number;
+            /** Settlements */
+            settlements: string[];
+        };
+        /**
+         * SettlementTerms
+         * @description How a client is settled; null in client or currency means "any".
+         */
+        SettlementTerms: {
+            /** Client Id */
+            client_id?: string | null;
+            /** Currency */
+            currency?: string | null;
+            /**
+             * Cut Off
+             * @default 00:00
+             */
+            cut_off: string;
+            /**
+             * Destination
+             * @default
+             */
+            destination: string;
+            /** Effective From */
+            effective_from?: string | null;
+            /** Hold Days */
+            hold_days: number;
+            /**
+             * Minimum Minor
+             * @default 0
+             */
+            minimum_minor: number;
+            /** Mode */
+            mode: string;
+            /**
+             * Paused
+             * @default false
+             */
+            paused: boolean;
+            /**
+             * Reserve Bps
+             * @default 0
+             */
+            reserve_bps: number;
+            /**
+             * Reserve Days
+             * @default 0
+             */
+            reserve_days: number;
+        };
+        /**
+         * SettlementTermsOut
+         * @description Terms as they stand; they are never changed.
+         */
+        SettlementTermsOut: {
+            /** Client Id */
+            client_id?: string | null;
+            /** Created By */
+            created_by: string | null;
+            /** Currency */
+            currency?: string | null;
+            /**
+             * Cut Off
+             * @default 00:00
+             */
+            cut_off: string;
+            /**
+             * Destination
+             * @default
+             */
+            destination: string;
+            /** Effective From */
+            effective_from?: string | null;
+            /** Hold Days */
+            hold_days: number;
+            /** Id */
+            id: string;
+            /**
+             * Minimum Minor
+             * @default 0
+             */
+            minimum_minor: number;
+            /** Mode */
+            mode: string;
+            /**
+             * Paused
+             * @default false
+             */
+            paused: boolean;
+            /**
+             * Reserve Bps
+             * @default 0
+             */
+            reserve_bps: number;
+            /**
+             * Reserve Days
+             * @default 0
+             */
+            reserve_days: number;
+        };
+        /**
+         * SettlementTermsPage
+         * @description A page of terms in id order; `next_cursor` is null at the end.
+         */
+        SettlementTermsPage: {
+            /** Items */
+            items: components["schemas"]["SettlementTermsOut"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * SharedLink
+         * @description A new link. Its address is in this answer and nowhere else: a hash alone is kept.
+         */
+        SharedLink: {
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Id */
+            id: string;
+            /** Invoice Id */
+            invoice_id: string;
+            /**
+             * Url
+             * @example https://pay.example/i/uN5vZ0m2qFh8x1c7Jr4kT9bW3yLpE6aD
+             */
+            url: string;
+        };
+        /**
          * SignIn
          * @description A login; client users and the operator's admins are separate audiences.
          */
@@ -4174,6 +5627,111 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    ageing_bff_v1_ageing_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+                issuer_id?: string | null;
+                customer_id?: string | null;
+                as_of?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PassedPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    ageing_csv_bff_v1_ageing_csv_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+                issuer_id?: string | null;
+                as_of?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    ageing_pdf_bff_v1_ageing_pdf_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+                issuer_id?: string | null;
+                customer_id?: string | null;
+                as_of?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
     assignments_bff_v1_assignments_get: {
         parameters: {
             query?: never;
@@ -4788,6 +6346,294 @@ export interface operations {
             };
         };
     };
+    credit_note_bff_v1_credit_notes__note_id__get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                note_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    credit_note_pdf_bff_v1_credit_notes__note_id__pdf_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                note_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    import_customers_bff_v1_customer_imports_post: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+                issuer_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "text/csv": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    customers_bff_v1_customers_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+                issuer_id?: string | null;
+                q?: string | null;
+                active?: boolean | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PassedPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    add_customer_bff_v1_customers_post: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+                issuer_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CustomerIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    customers_csv_bff_v1_customers_csv_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+                issuer_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    customer_bff_v1_customers__customer_id__get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                customer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    change_customer_bff_v1_customers__customer_id__put: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                customer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CustomerIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
     dashboard_bff_v1_dashboard_get: {
         parameters: {
             query: {
@@ -4809,6 +6655,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Dashboard"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    fee_invoices_bff_v1_fee_invoices_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+                month?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PassedPage"];
                 };
             };
             /** @description A problem (RFC 9457) */
@@ -5250,6 +7132,489 @@ export interface operations {
             };
         };
     };
+    invoices_bff_v1_invoices_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+                issuer_id?: string | null;
+                customer_id?: string | null;
+                status?: string | null;
+                currency?: string | null;
+                number?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PassedPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    add_invoice_bff_v1_invoices_post: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InvoiceIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    invoices_csv_bff_v1_invoices_csv_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+                issuer_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    invoice_bff_v1_invoices__invoice_id__get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                invoice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    change_invoice_bff_v1_invoices__invoice_id__put: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                invoice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InvoiceIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    drop_invoice_bff_v1_invoices__invoice_id__delete: {
+        parameters: {
+            query: {
+                mode: string;
+                version: number;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                invoice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    invoice_pdf_bff_v1_invoices__invoice_id__pdf_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                invoice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    credit_bff_v1_invoices__invoice_id__credit_notes_post: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                invoice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InvoiceCredit"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    issue_bff_v1_invoices__invoice_id__issue_post: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                invoice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InvoiceStep"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    share_bff_v1_invoices__invoice_id__links_post: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                invoice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SharedLink"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    use_credit_bff_v1_invoices__invoice_id__use_credit_post: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                invoice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreditUse"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    void_bff_v1_invoices__invoice_id__void_post: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                invoice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InvoiceVoid"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    listed_bff_v1_invoices__invoice_id___what__get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                invoice_id: string;
+                what: "links" | "intents";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PassedPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
     rules_bff_v1_ip_rules_get: {
         parameters: {
             query?: {
@@ -5368,6 +7733,187 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["IpRule"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    issuers_bff_v1_issuers_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PassedPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    put_issuer_bff_v1_issuers_put: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["IssuerIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    methods_bff_v1_issuers__issuer_id__payment_methods_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                issuer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    keep_bff_v1_issuers__issuer_id__payment_methods_put: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                issuer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MethodsIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    revoke_bff_v1_links__link_id__revoke_post: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                link_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
                 };
             };
             /** @description A problem (RFC 9457) */
@@ -5573,6 +8119,285 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PaymentTrace"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    listed_bff_v1_payouts_get: {
+        parameters: {
+            query: {
+                mode: string;
+                client_id?: string | null;
+                currency?: string | null;
+                status?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PayoutPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    ask_bff_v1_payouts_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPayout"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Payout"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    payout_bff_v1_payouts__payout_id__get: {
+        parameters: {
+            query?: {
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                payout_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OnePayout"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    approve_payout_bff_v1_payouts__payout_id__approve_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                payout_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PayoutStepIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Payout"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    fail_payout_bff_v1_payouts__payout_id__fail_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                payout_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PayoutStepIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Payout"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    pay_payout_bff_v1_payouts__payout_id__pay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                payout_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PayoutStepIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Payout"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    reject_payout_bff_v1_payouts__payout_id__reject_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                payout_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PayoutStepIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Payout"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    return_payout_bff_v1_payouts__payout_id__return_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                payout_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PayoutStepIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Payout"];
                 };
             };
             /** @description A problem (RFC 9457) */
@@ -7086,6 +9911,279 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    all_terms_bff_v1_settlement_terms_get: {
+        parameters: {
+            query: {
+                mode: string;
+                client_id?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettlementTermsPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    add_terms_bff_v1_settlement_terms_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SettlementTerms"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettlementTermsOut"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    settlements_bff_v1_settlements_get: {
+        parameters: {
+            query: {
+                mode: string;
+                client_id?: string | null;
+                currency?: string | null;
+                /** @description a local day of the client, inclusive */
+                from?: string | null;
+                /** @description a local day of the client, inclusive */
+                to?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettlementPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    run_bff_v1_settlements_run_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SettlementRun"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettlementRunOut"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    settlement_bff_v1_settlements__settlement_id__get: {
+        parameters: {
+            query?: {
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                settlement_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Settlement"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    lines_bff_v1_settlements__settlement_id__lines_get: {
+        parameters: {
+            query?: {
+                client_id?: string | null;
+                cursor?: number;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                settlement_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettlementLines"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    settlement_file_bff_v1_settlements__settlement_id__statement_get: {
+        parameters: {
+            query?: {
+                format?: string;
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                settlement_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    statement_bff_v1_statements_get: {
+        parameters: {
+            query: {
+                mode: string;
+                currency: string;
+                from: string;
+                to: string;
+                format?: string;
+                client_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
