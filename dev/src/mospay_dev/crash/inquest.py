@@ -39,7 +39,7 @@ def inquire(house: House, sent: Sent, *, seconds: float) -> dict[str, Any]:
     faults += _sides(house, payments)
     if sent.refunds:
         refunds, wrong = asyncio.run(_refunds(house, sent, seconds))
-        booked = _booked_refunds(house, payments, refunds["effects"])
+        booked = _booked_refunds(house, list(sent.refund_of), refunds["effects"])
         figures["refunds"] = refunds | {"booked": booked}
         faults += wrong
         if booked != refunds["effects"]:
@@ -97,14 +97,12 @@ def _sides(house: House, payments: Sequence[str]) -> list[str]:
     return faults
 
 
-def _booked_refunds(house: House, payments: Sequence[str], wanted: int) -> int:
-    """Return how many refunds the journal has, once it has those that were made."""
-    statement = (
-        "select count(*) from journal_entries where kind = 'refund' and payment_id = any($1)"
-    )
+def _booked_refunds(house: House, refunds: Sequence[str], wanted: int) -> int:
+    """Return how many of these refunds the journal has, once it has those that were made."""
+    statement = "select count(*) from journal_entries where kind = 'refund' and refund_id = any($1)"
     until = time.monotonic() + 60
     while True:
-        booked = int(house.value("ledger", statement, list(payments)))
+        booked = int(house.value("ledger", statement, refunds))
         if booked == wanted or time.monotonic() > until:
             return booked
         time.sleep(1)

@@ -170,9 +170,9 @@ class DirectoryReplica:
     async def refresh(self) -> None:
         """Bring memory up to what the database holds."""
         async with self._database.transaction() as tx:
+            # asked first: what is complete now is in the rows that are read after it
+            complete = self.complete or await tx.value(_COMPLETE)
             rows = await tx.fetch(_CHANGED, self._since - OVERLAP)
-            if not self.complete:
-                self.complete = await tx.value(_COMPLETE)
         for row in rows:
             key = (row["kind"], row["entity_id"])
             self._since = max(self._since, row["changed_at"])
@@ -187,6 +187,8 @@ class DirectoryReplica:
                 self._entities[key] = body
             for listener in self._listeners:
                 listener(key[0], key[1], body)
+        # Only now: while the commit was awaited, a caller would have been told it is nobody.
+        self.complete = complete
 
     async def _refresh(self) -> int:
         await self.refresh()
