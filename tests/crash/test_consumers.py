@@ -125,6 +125,6 @@ def test_rule_16_money_event_under_a_fresh_id_is_booked_once(house: House) -> No
     house.unspy("crash.spy")
     assert packs
     house.transfer("ledger.payments", [house.renamed(body) for body in packs * 3])
-    seen = "select count(*) from inbox where subject = $1 and type = 'payment.succeeded.v1'"
+    seen = "select count(*) from inbox where subject = $1 and queue = 'ledger.payments'"
     until(lambda: house.value("ledger", seen, payment) == 4, "the ledger looked at all of them")
     taken_once(house, payment)

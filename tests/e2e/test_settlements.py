@@ -5,6 +5,7 @@ import secrets
 
 import pytest
 from mospay_dev.demo.portal import Portal
+from mospay_dev.infrastructure.processes import StartFailed
 
 from tests.conftest import LiveStack
 
@@ -25,7 +26,14 @@ def test_a_captured_payment_is_settled_and_paid_out_by_two_people(live_stack: Li
     client = live_stack.seed.clients[0].client_id
     paid = merchant.pay(3000, "+250780000107")
     assert paid["status"] == "succeeded", paid
-    until(lambda: first.get(f"/payments/{paid['id']}/trace")["entries"] != [], True)
+
+    def booked() -> bool:
+        try:
+            return first.get(f"/payments/{paid['id']}/trace")["entries"] != []
+        except StartFailed:  # not listed yet
+            return False
+
+    until(booked, True)
     as_of = dt.datetime.now(dt.UTC) + dt.timedelta(days=4)  # past a day's hold in any time zone
     run = {"mode": "test", "client_id": client, "as_of": as_of.isoformat()}
     done = first.post("/settlements/run", run)

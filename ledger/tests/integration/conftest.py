@@ -206,7 +206,8 @@ async def inbox_row(ledger: Service, subject: str, state: str) -> Any:
     async def there() -> Any:
         async with ledger.database.transaction() as tx:
             return await tx.row(
-                "select state, reason, attempts from inbox where subject = $1 and state = $2",
+                "select state, reason, attempts from inbox where subject = $1 and state = $2"
+                " and queue = 'ledger.payments'",
                 subject,
                 state,
             )

@@ -37,6 +37,25 @@ FOREIGN = {
     "POST /bff/v1/payouts/po_x/pay": 403,
     "POST /bff/v1/payouts/po_x/fail": 403,
     "POST /bff/v1/payouts/po_x/return": 403,
+    "GET /bff/v1/reconciliation/exceptions": 403,
+    "GET /bff/v1/reconciliation/exceptions/exc_x": 403,
+    "GET /bff/v1/reconciliation/imports": 403,
+    "GET /bff/v1/reconciliation/imports/imp_x": 403,
+    "GET /bff/v1/reconciliation/imports/imp_x/faults": 403,
+    "GET /bff/v1/reconciliation/imports/imp_x/lines": 403,
+    "GET /bff/v1/reconciliation/mappings": 403,
+    "GET /bff/v1/reconciliation/presets": 403,
+    "GET /bff/v1/reconciliation/report": 403,
+    "POST /bff/v1/reconciliation/exceptions/exc_x/approval": 403,
+    "POST /bff/v1/reconciliation/exceptions/exc_x/assignment": 403,
+    "POST /bff/v1/reconciliation/exceptions/exc_x/notes": 403,
+    "POST /bff/v1/reconciliation/exceptions/exc_x/rejection": 403,
+    "POST /bff/v1/reconciliation/exceptions/exc_x/resolution": 403,
+    "POST /bff/v1/reconciliation/exceptions/exc_x/wait": 403,
+    "POST /bff/v1/reconciliation/imports": 403,
+    "POST /bff/v1/reconciliation/imports/imp_x/decision": 403,
+    "POST /bff/v1/reconciliation/mappings": 403,
+    "POST /bff/v1/reconciliation/run": 403,
     "GET /bff/v1/companies": 403,
     "POST /bff/v1/companies": 403,
     "DELETE /bff/v1/companies/{company}?version=1": 403,
@@ -192,7 +211,9 @@ BODIES = {
 
 def shape(route: str) -> str:
     """A route's method and path without the names of what it is about."""
-    return re.sub(r"\{\w+\}|(svc|asg|ipr|rsl|rtr|rsk|rle|set|po)_x", "{}", route.partition("?")[0])
+    return re.sub(
+        r"\{\w+\}|(svc|asg|ipr|rsl|rtr|rsk|rle|set|po|exc|imp)_x", "{}", route.partition("?")[0]
+    )
 
 
 def test_every_route_of_the_browsers_is_asked_for_anothers_things(portal: Portal) -> None:
