@@ -76,7 +76,9 @@ async def test_two_consumers_book_each_effect_once(
         async def all_seen() -> bool:
             async with ledger.database.transaction() as tx:
                 seen = await tx.value(
-                    "select count(*) from inbox where subject = any($1)", subjects
+                    "select count(*) from inbox where subject = any($1)"
+                    " and queue = 'ledger.payments'",
+                    subjects,
                 )
             return bool(seen == len(news))
 

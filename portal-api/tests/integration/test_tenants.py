@@ -143,6 +143,11 @@ FOREIGN = {
     "POST /bff/v1/invoices/{payment}/credit-notes?mode=test&client_id={client}": 404,
     "POST /bff/v1/invoices/{payment}/use-credit?mode=test&client_id={client}": 404,
     "DELETE /bff/v1/invoices/{payment}?mode=test&client_id={client}&version=1": 404,
+    "POST /bff/v1/invoices/{payment}/links?mode=test&client_id={client}": 404,
+    "GET /bff/v1/invoices/{payment}/{what}?mode=test&client_id={client}": 404,
+    "GET /bff/v1/issuers/{payment}/payment-methods?mode=test&client_id={client}": 404,
+    "PUT /bff/v1/issuers/{payment}/payment-methods?mode=test&client_id={client}": 404,
+    "POST /bff/v1/links/{payment}/revoke?mode=test&client_id={client}": 404,
 }
 # Nothing of another tenant can be named there; their own tests say what they show.
 OWN_ONLY = {
@@ -201,6 +206,8 @@ BODIES = {
         "customer_id": "cus_x", "currency": "RWF", "version": 1,
     },
     "POST /bff/v1/invoices/{payment}/issue?mode=test&client_id={client}": {"version": 1},
+    "POST /bff/v1/invoices/{payment}/links?mode=test&client_id={client}": {},
+    "PUT /bff/v1/issuers/{payment}/payment-methods?mode=test&client_id={client}": {"methods": []},
     "POST /bff/v1/invoices/{payment}/void?mode=test&client_id={client}": {"reason": "mine"},
     "POST /bff/v1/invoices/{payment}/credit-notes?mode=test&client_id={client}": {
         "amount_minor": 1, "reason": "mine",
@@ -240,7 +247,7 @@ async def two_tenants(portal: Portal) -> tuple[Browser, dict[str, str]]:
     return browser, {
         "client": client, "company": company, "credential": credential, "payment": payment,
         "mode": "test", "connector": "mtn", "function": "app_mtn_payment", "number": "1",
-        "app": "app", "service": "collection", "route": "payment",
+        "what": "links", "app": "app", "service": "collection", "route": "payment",
     }  # fmt: skip
 
 
