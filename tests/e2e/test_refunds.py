@@ -14,13 +14,13 @@ SECONDS = 60.0  # every service works at its own pace; a healthy house needs a f
 
 
 class Merchant:
-    """A client app of the demo's second merchant: nobody else pays as it, so its sums are ours."""
+    """A client app; of the demo's second merchant, as whom nobody else pays: its sums are ours."""
 
-    def __init__(self, live: LiveStack) -> None:
+    def __init__(self, live: LiveStack, client: int = 1) -> None:
         self._live = live
         self._http = httpx.Client(
             base_url=live.seed.gateway_url,
-            headers={"X-API-Key": live.seed.clients[1].api_key},
+            headers={"X-API-Key": live.seed.clients[client].api_key},
             timeout=30,
         )
 

@@ -13,7 +13,7 @@ from .test_refunds import Merchant, until
 
 
 def test_a_captured_payment_is_settled_and_paid_out_by_two_people(live_stack: LiveStack) -> None:
-    merchant, first = Merchant(live_stack), Portal(live_stack.portal_url)
+    merchant, first = Merchant(live_stack, 0), Portal(live_stack.portal_url)
     first.sign_in(live_stack.admin_email, live_stack.admin_password, "admin")
     email, password = f"{secrets.token_hex(6)}@mospay.example", secrets.token_urlsafe(18)
     first.post(
