@@ -23,7 +23,6 @@ from mospay_portal_api.settings import PortalSettings
 log = structlog.get_logger()
 # The house's addresses come from our own settings, never from a person, and are private ones.
 _ANYWHERE = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
-_FILE_HEADERS = ("content-type", "content-disposition", "cache-control")
 FILE_SECONDS = 60.0  # between two pieces of a file
 _PASSED_ON = (400, 409, 410, 413, 422)
 _FILES = ("application/pdf", "text/csv")
@@ -150,35 +149,6 @@ class House:
             raise NotFound("There is no such thing")
         return done
 
-    async def download(
-        self, service: str, path: str, scope: str, asker: Asker, query: Mapping[str, Any]
-    ) -> tuple[dict[str, str], AsyncIterator[bytes]]:
-        """GET a file: its headers, and its bytes as they come; whoever takes them takes them all.
-
-        Raises NotFound, HouseError.
-        """
-        client, headers = self._clients[service], self._headers(service, scope, asker)
-        request = client.build_request(
-            "GET", path, params=query or None, headers=headers, timeout=FILE_SECONDS
-        )
-        try:
-            answer = await client.send(request, stream=True)
-            if answer.status_code == 200:
-                kept = {k: v for k, v in answer.headers.items() if k.lower() in _FILE_HEADERS}
-                return kept, _through(answer)
-            await answer.aread()
-            await answer.aclose()
-            content = answer.json() if answer.content else None
-        except (httpx.HTTPError, ValueError, OSError) as error:
-            log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
-            raise Unavailable(service, "it does not answer right now") from error
-        if answer.status_code == 404:
-            raise NotFound("There is no such thing")
-        if answer.status_code in _PASSED_ON and isinstance(content, dict):
-            raise Refused(service, answer.status_code, content)
-        log.warning("house_call_failed", to=service, path=path, status=answer.status_code)
-        raise Unavailable(service, f"it answered {answer.status_code}")
-
     async def file(
         self,
         service: str,
@@ -187,7 +157,7 @@ class House:
         asker: Asker,
         query: Mapping[str, Any],
         *,
-        timeout_seconds: float,
+        timeout_seconds: float = FILE_SECONDS,
     ) -> File:
         """GET a PDF or a CSV list, passed on as it comes; raises NotFound, HouseError."""
         client = self._clients[service]

@@ -142,8 +142,9 @@ async def _file(
     context: Context, me: Asker, path: str, query: Mapping[str, Any]
 ) -> StreamingResponse:
     """Pass a file on as it comes."""
-    headers, chunks = await context.house.download(LEDGER, path, "ledger:read", me, query)
-    return StreamingResponse(chunks, headers=headers)
+    found = await context.house.file(LEDGER, path, "ledger:read", me, query)
+    headers = {"Content-Disposition": found.disposition, "Cache-Control": "no-store"}
+    return StreamingResponse(found.content, media_type=found.media_type, headers=headers)
 
 
 def terms_router(context: Context) -> APIRouter:
