@@ -44,6 +44,17 @@ class LiveStack:
         return self.seed.admin["password"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests of the house a longer time limit: whichever comes first waits for its start.
+
+    Were that too long once, the fixture's failure would fail all the others.
+    """
+    for item in items:
+        uses = "live_stack" in getattr(item, "fixturenames", ())
+        if uses and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(300))
+
+
 @pytest.fixture(scope="session")
 def live_stack() -> Iterator[LiveStack]:
     """Six real services, the simulator and the receiver; the story's five payments have ended."""

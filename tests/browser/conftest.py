@@ -58,6 +58,7 @@ def states(chromium: Browser, live_stack: LiveStack) -> dict[str, StorageState]:
     made: dict[str, StorageState] = {}
     for audience, (email, password) in people.items():
         context = chromium.new_context()
+        context.set_default_timeout(60_000)  # the first page of a house that has just started
         sign_in(context.new_page(), live_stack.portal_url, audience, email, password)
         made[audience] = context.storage_state()
         context.close()

@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "crash" not in Path(str(item.fspath)).parts:
             continue
         if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(240))
+            item.add_marker(pytest.mark.timeout(360))
         rows = [[str(part) for part in mark.args] for mark in item.iter_markers("row")]
         if rows:
             item.user_properties.append((_ROWS, rows))
