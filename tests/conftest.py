@@ -1,11 +1,12 @@
 """The house that e2e and browser tests look at: started once a run, seeded, with payments in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 from mospay_dev.demo.seed import Seed, seed
 from mospay_dev.demo.story import Story
+from mospay_dev.pytest_plugin import group_of
 from mospay_dev.services import ROOT, SERVICES
 from mospay_dev.stack import EXTRAS, Stack
 
@@ -55,10 +56,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(300))
 
 
+_RUNNING: dict[str, Callable[[], None]] = {}  # groups of tests whose stack runs → how to end it
+
+
+def end_with_group(nodeid: str, end: Callable[[], None]) -> None:
+    """Have a stack ended with its group's last test: a worker goes on with other groups, and six
+    services that nobody needs would take a quarter of the machine from them.
+    """
+    _RUNNING[group_of(nodeid)] = end
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the stack of a group that is over."""
+    group = group_of(item.nodeid)
+    if group in _RUNNING and (nextitem is None or group_of(nextitem.nodeid) != group):
+        _RUNNING.pop(group)()
+
+
 @pytest.fixture(scope="session")
 def live_stack() -> Iterator[LiveStack]:
     """Six real services, the simulator and the receiver; the story's five payments have ended."""
     stack = Stack(ROOT / ".mospay/live", durable=False, say=print)
+    end_with_group("tests/e2e", stack.stop)
     try:
         stack.prepare()
         stack.start((*SERVICES, *EXTRAS))

@@ -9,6 +9,8 @@ import pytest
 from mospay_dev.crash.house import House
 from mospay_dev.services import ROOT
 
+from tests.conftest import end_with_group
+
 FOLDER = ROOT / ".mospay/crash"
 _ROWS = "rows"  # the report property: (row, service, step) of each row that a test proves
 _RESULTS: dict[tuple[str, str, str, str], str] = {}  # row, service, step, test → how it went
@@ -69,6 +71,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def house_base() -> Iterator[House]:
     """Started once; fsync on, as in production."""
     house = House.open(FOLDER, print)
+    end_with_group("tests/crash", house.close)
     try:
         yield house
     finally:

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mospay_dev import browser, check_commands, supervisor, web
+from mospay_dev.infrastructure import clocks
 from mospay_dev.infrastructure.processes import StartFailed, spawn, tail
 from mospay_dev.services import ROOT, SERVICES
 from mospay_dev.stack import EXTRAS, READY_SECONDS, Stack, describe
@@ -265,6 +266,7 @@ def test(
     say("preparing the web UI and a browser for the tests")
     web.build(say)
     browser.ensure_chromium(say)
+    clocks.ensure_library(say)  # before the workers, who would install it side by side
     arguments = context.args or ["-q"]
     pytest = [sys.executable, "-m", "pytest"]
     if not all(argument.startswith("-") for argument in arguments):
@@ -302,6 +304,18 @@ def _random_faults(minutes: float, seed: int | None, rate: float) -> bool:
         console.print(f"[red]fault[/red]  {fault}")
     say(f"seed {chosen}: {'FAILED' if report['audit']['faults'] else 'the promise held'}")
     return not report["audit"]["faults"]
+
+
+@app.command()
+def month(
+    days: Annotated[int | None, typer.Option(min=3, max=31, help="The month's last ones.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures.")] = None,
+) -> None:
+    """Run a month of real payments on moved clocks; every side's totals must agree (5 minutes)."""
+    from mospay_dev.month.story import run_month
+
+    agreed = run_month(FOLDER / "month", say, days=days, json_file=json_file)
+    raise typer.Exit(0 if agreed else 1)
 
 
 @app.command()

@@ -25,6 +25,13 @@ from mospay_dev.services import ROOT, SERVICES
 ServiceEnv = Callable[..., dict[str, str]]
 
 
+def group_of(nodeid: str) -> str:
+    """Return what a test shares a stack with: a package's folder, `house` or `crash`."""
+    parts = nodeid.partition("::")[0].split("/")
+    package = "/".join(parts[: parts.index("tests")])
+    return package or ("crash" if parts[1] == "crash" else "house")
+
+
 class ByStack(LoadScopeScheduling):  # type: ignore[misc]
     """Keeps together, where tests run side by side, what shares a stack.
 
@@ -33,9 +40,7 @@ class ByStack(LoadScopeScheduling):  # type: ignore[misc]
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        parts = nodeid.partition("::")[0].split("/")
-        package = "/".join(parts[: parts.index("tests")])
-        return package or ("crash" if parts[1] == "crash" else "house")
+        return group_of(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByStack:

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from mospay_dev.environment import Backing, service_environment
+from mospay_dev.infrastructure.clocks import Clocks
 from mospay_dev.infrastructure.cluster import Cluster
 from mospay_dev.infrastructure.databases import make_database, migrate
 from mospay_dev.infrastructure.processes import (
@@ -42,6 +43,7 @@ class Stack:
     process reaches PostgreSQL, broker and Redis through proxies of its own, and everybody reaches
     simulator and receiver through one each (`proxy("gateway", "broker")`, `proxy("simulator")`).
     A second process of a service is called `gateway@2`: its own port, the same database and queues.
+    With `movable_clocks` each process and PostgreSQL have a clock in `clocks` that can be moved.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class Stack:
         extra: Mapping[str, Mapping[str, str]] | None = None,
         docker: bool = False,
         proxied: bool = False,
+        movable_clocks: bool = False,
     ) -> None:
         self.folder, self._say = folder, say
         self._proxies = Proxies() if proxied else None
-        self.cluster = Cluster(folder, durable=durable, say=say, docker=docker)
+        self._clocks = Clocks(say) if movable_clocks else None
+        self.cluster = Cluster(folder, durable=durable, say=say, docker=docker, clocks=self._clocks)
         self.extra: dict[str, dict[str, str]] = {k: dict(v) for k, v in (extra or {}).items()}
         self._state = StateFile(folder / "stack.json")
         self.processes: dict[str, Spawned] = {}
@@ -89,6 +93,12 @@ class Stack:
         """Return the proxy before the simulator or receiver, or of a process before a backing."""
         assert self._proxies is not None, "this stack has no proxies"
         return self._proxies.named[f"{name}:{backing}" if backing else name]
+
+    @property
+    def clocks(self) -> Clocks:
+        """The clocks of the processes and of `postgres`."""
+        assert self._clocks is not None, "this stack's clocks can't be moved"
+        return self._clocks
 
     def heal(self) -> None:
         """Make every proxy one that does nothing again."""
@@ -188,6 +198,8 @@ class Stack:
         base = {k: os.environ[k] for k in ("PATH", "HOME", "TZ") if k in os.environ}
         base |= {"PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8"}
         base |= {k: v for k, v in os.environ.items() if k.startswith("OTEL_")}
+        if self._clocks is not None:
+            base |= self._clocks.environment(name)
         service = name.partition("@")[0]
         if service in SERVICES:
             base |= service_environment(service, self.backing(name))
@@ -290,6 +302,8 @@ class Stack:
         if self._proxies is not None:
             self._proxies.close()
         self.cluster.stop()
+        if self._clocks is not None:
+            self._clocks.close()
 
 
 def _at_port(url: str, port: int) -> str:

@@ -59,7 +59,7 @@ def workers(database: Database, settings: LedgerSettings) -> list[Worker]:
 
     return [
         Worker("ledger.balance_check", check, idle_seconds=60),
-        Worker("ledger.seal", seal, idle_seconds=settings.block_seconds),
+        Worker("ledger.seal", seal, settings.block_seconds, database.due("unsealed_entries")),
     ]
 
 
@@ -123,7 +123,12 @@ def paying_workers(
             return await reminders.publish(tx, relay, settings)
 
     return [
-        Worker("ledger.intents", till.sweep, idle_seconds=settings.intent_poll_seconds),
+        Worker(
+            "ledger.intents",
+            till.sweep,
+            settings.intent_poll_seconds,
+            database.due("payment_intents where next_at <= now() and state in ('open', 'posted')"),
+        ),
         Worker("ledger.intent_gauges", gauge, idle_seconds=10),
         Worker("ledger.reminders", remind, idle_seconds=settings.reminder_seconds),
     ]

@@ -221,7 +221,8 @@ class Mailer:
             password.get_secret_value() if password is not None else None,
             settings.smtp_seconds,
         )
-        self.worker = Worker("notifier.mailer", self._turn, idle_seconds=settings.mail_poll_seconds)
+        due = self._database.due("mails where next_at <= now()")
+        self.worker = Worker("notifier.mailer", self._turn, settings.mail_poll_seconds, due)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -159,6 +159,7 @@ class Wiring:
             settings.callback_url,
             settings.refunds_in_flight,
             self.providers.headers,
+            database.due("refunds where next_action_at <= now()"),
         )
         self.refunds = Refunds(
             database,

@@ -79,7 +79,9 @@ class House:
     @classmethod
     def open(cls, folder: Path, say: Callable[[str], None], *, durable: bool = True) -> "House":
         """Start everything below `folder` behind proxies, fsync on as in production; seed it."""
-        stack = Stack(folder, durable=durable, say=say, extra=FAST, proxied=True)
+        stack = Stack(
+            folder, durable=durable, say=say, extra=FAST, proxied=True, movable_clocks=True
+        )
         try:
             stack.prepare()
             stack.start(ALL)

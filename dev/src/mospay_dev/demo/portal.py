@@ -41,6 +41,16 @@ class Portal:
             raise StartFailed(f"GET {path}: {answer.status_code} {answer.text[:500]}")
         return answer.content
 
+    def upload(self, path: str, content: bytes, media_type: str, **query: Any) -> Any:
+        """POST a file as the body; return the answer's JSON."""
+        headers = {"X-CSRF-Token": self._csrf, "Content-Type": media_type}
+        answer = self._http.post(
+            "/bff/v1" + path, params=query, content=content, headers=headers, timeout=60
+        )
+        if answer.is_error:
+            raise StartFailed(f"POST {path}: {answer.status_code} {answer.text[:500]}")
+        return answer.json()
+
     def post(self, path: str, body: dict[str, Any], *, key: str | None = None) -> Any:
         """POST a body, under an idempotency key if one is given; return the answer's JSON."""
         return self.change("POST", path, body, key=key)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mospay_dev.infrastructure.binaries import find_binaries
+from mospay_dev.infrastructure.clocks import Clocks
 from mospay_dev.infrastructure.containers import Containers, daemon_answers
 from mospay_dev.infrastructure.instances import Postgres, Rabbit, Redis, vhost_script
 from mospay_dev.infrastructure.keys import load_keys
@@ -37,12 +38,19 @@ class Cluster:
     """PostgreSQL, RabbitMQ and Redis of one folder.
 
     URLs in the environment win over our own; `docker` asks for containers where a daemon answers.
+    `clocks` gives PostgreSQL one that can be moved; RabbitMQ and Redis only count seconds.
     """
 
     def __init__(
-        self, folder: Path, *, durable: bool, say: Say = lambda _: None, docker: bool = False
+        self,
+        folder: Path,
+        *,
+        durable: bool,
+        say: Say = lambda _: None,
+        docker: bool = False,
+        clocks: Clocks | None = None,
     ) -> None:
-        self.folder, self._durable, self._say = folder, durable, say
+        self.folder, self._durable, self._say, self._clocks = folder, durable, say, clocks
         self.state = StateFile(folder / "cluster.json")
         self._asked_for_docker = docker
         self._given = {k: os.environ.get(v, "") for k, v in _FROM_ENVIRONMENT.items()}
@@ -97,7 +105,8 @@ class Cluster:
 
     @property
     def _postgres(self) -> Postgres:
-        return Postgres(self.folder, self._ports["postgres"], self.keys["postgres"])
+        port, password = self._ports["postgres"], self.keys["postgres"]
+        return Postgres(self.folder, port, password, self._clocks)
 
     @property
     def _rabbit(self) -> Rabbit:

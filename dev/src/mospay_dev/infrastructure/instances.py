@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from mospay_dev.infrastructure.binaries import find_binaries, on_path, present
+from mospay_dev.infrastructure.clocks import Clocks
 from mospay_dev.infrastructure.processes import Spawned, StartFailed, spawn, wait_for
 
 Keep = Callable[[str, Spawned], None]  # remembers a process as soon as it exists
@@ -53,8 +54,10 @@ def speaks_amqp(port: int) -> bool:
 class Postgres:
     """A PostgreSQL cluster. It refuses to run as root, so root hands it to another user."""
 
-    def __init__(self, folder: Path, port: int, password: str) -> None:
-        self.port, self.password = port, password
+    def __init__(
+        self, folder: Path, port: int, password: str, clocks: Clocks | None = None
+    ) -> None:
+        self.port, self.password, self._clocks = port, password, clocks
         self._wanted, self.log = folder / "postgres", folder / "postgres.log"
 
     @cached_property
@@ -81,6 +84,8 @@ class Postgres:
             self._create()
         self._forget_a_dead_server()
         command = [str(self.binary), "-D", str(self.data), *self._options(durable)]
+        if self._clocks is not None:
+            command = self._clocks.wrapped("postgres", command)
         process = spawn(
             self._as_account(command),
             env=_base_environment(self.data.parent),

@@ -13,6 +13,7 @@ _DEBIAN = {
     "redis": "redis-server",
     "chromium": "chromium",
     "node": "nodejs npm",
+    "faketime": "libfaketime",
 }
 
 

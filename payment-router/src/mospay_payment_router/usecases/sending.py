@@ -1,7 +1,7 @@
 """Claims: attempts with a lease and a slot, handed to the sender after their commit."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from mospay_shared.chassis.database import Database
@@ -11,6 +11,8 @@ from mospay_payment_router.domain.payments import Payment
 from mospay_payment_router.domain.slots import Slots
 from mospay_payment_router.storage import attempts
 from mospay_payment_router.usecases.secrets import open_payload
+
+Due = Callable[[], Awaitable[bool]]  # says whether a worker has anything to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,14 @@ class Claims:
     ) -> None:
         self._database, self._slots, self._sealer = database, slots, sealer
         self._leasing, self._send = leasing, send
+
+    def waited_for(self, due: Due | None) -> Due:
+        """Return `due`, or yes while clients are noted as waiting: a claim alone strikes them."""
+
+        async def ask() -> bool:
+            return bool(self._slots.waiting) or due is None or await due()
+
+        return ask
 
     async def claim(self, limit: int) -> int:
         """Claim and send, fairly by client (failure, rule 1); return how many were claimed."""

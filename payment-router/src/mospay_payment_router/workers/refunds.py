@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 from mospay_shared.chassis.database import DATABASE_DOWN
@@ -29,13 +29,14 @@ class RefundRounds:
         callback_url: str,
         in_flight: int,
         credentials: Callable[[Payment], dict[str, str]],
+        due: Callable[[], Awaitable[bool]],
     ) -> None:
         self._credentials = credentials
         self._provider, self._leasing = provider, leasing
         self._callback_url, self._limit = callback_url, in_flight
         self._tasks: set[asyncio.Task[None]] = set()
         self._refunds: Refunds | None = None
-        self.worker = Worker("refunds", self._turn, 0.5)
+        self.worker = Worker("refunds", self._turn, 0.5, due)
 
     def serve(self, refunds: Refunds) -> None:
         """Say whose refunds are worked on."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 from mospay_shared.chassis.database import DATABASE_DOWN, Database
@@ -59,17 +59,32 @@ class Rounds:
         self._credentials = credentials
         self._asking: set[asyncio.Task[None]] = set()
         self._asking_limit = enquiries_in_flight
-        self.ready = Worker("ready_attempts", self._ready, 0.5)
-        self.enquire = Worker("enquiries", self._enquire, 0.25)
-        self.callbacks = Worker("callbacks", self._match, 0.5)
-        self.cancels = Worker("cancels", self._cancel, 0.5)
+        self.ready = self._worker(
+            "ready_attempts", self._ready, 0.5, "attempts where state = 'ready'"
+        )
+        self.ready.due = claims.waited_for(self.ready.due)
+        self.enquire = self._worker("enquiries", self._enquire, 0.25, "payments where true")
+        self.callbacks = self._worker(
+            "callbacks", self._match, 0.5, "callbacks where state = 'new'"
+        )
+        self.cancels = self._worker(
+            "cancels", self._cancel, 0.5, "cancel_requests where state = 'waiting'"
+        )
+
+    def _worker(
+        self, name: str, turn: Callable[[], Awaitable[int]], seconds: float, rows: str
+    ) -> Worker:
+        """Return a worker for such rows, each of which says when it is due."""
+        return Worker(
+            name, turn, seconds, self._database.due(f"{rows} and next_action_at <= now()")
+        )
 
     def workers(self) -> list[Worker]:
         """Return all of them."""
         return [
             self.ready,
-            Worker("lapsed_leases", self._lapse, 0.5),
-            Worker("unjudged_answers", self._judge, 1.0),
+            self._worker("lapsed_leases", self._lapse, 0.5, "attempts where state = 'sending'"),
+            self._worker("unjudged_answers", self._judge, 1.0, "attempts where state = 'answered'"),
             self.enquire,
             self.callbacks,
             self.cancels,

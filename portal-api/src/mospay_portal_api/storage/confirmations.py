@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 
 import asyncpg
-from mospay_shared.chassis.database import Tx
+from mospay_shared.chassis.database import Database, Tx
 
 from mospay_portal_api.storage.directory import clients_by_id
 
 TABLES = {"credential": "credentials", "client": "clients"}
 
 
-async def unconfirmed(tx: Tx) -> dict[str, int]:
-    """Return by kind how many the gateway has not acknowledged."""
-    rows = await tx.fetch(
+async def unconfirmed(database: Database) -> dict[str, int]:
+    """Return by kind how many the gateway has not acknowledged: asked four times a second."""
+    rows = await database.fetch(
         "select 'credential' as kind, count(*) as n from credentials "
         "where confirmed_version < version "
         "union all select 'client', count(*) from clients where confirmed_version < version"

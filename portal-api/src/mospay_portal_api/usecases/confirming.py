@@ -14,8 +14,7 @@ PUSH_LIMIT = 100  # entities a call; the gateway takes no more
 
 async def waiting(database: Database) -> dict[str, int]:
     """Return by kind how many the gateway has not acknowledged."""
-    async with database.transaction() as tx:
-        return await store.unconfirmed(tx)
+    return await store.unconfirmed(database)
 
 
 async def claim(database: Database, kind: str, retry_seconds: float) -> list[dict[str, Any]]:

@@ -5,19 +5,20 @@ the request role, for which row-level security shows only the rows of the tenant
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import orjson
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
-from sqlalchemy.sql import ClauseElement
 
 from mospay_shared.chassis.settings import ServiceSettings
 
-_DIALECT: PGDialect_asyncpg = postgresql.asyncpg.dialect()  # type: ignore[no-untyped-call]
+if TYPE_CHECKING:
+    from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+    from sqlalchemy.sql import ClauseElement
+
 CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 20.0
 
@@ -36,6 +37,15 @@ DATABASE_DOWN = (
 )
 # What a second try of the same transaction may cure.
 TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+
+@cache
+def _dialect() -> "PGDialect_asyncpg":
+    """Return SQLAlchemy's dialect; imported by the services that compose statements alone."""
+    from sqlalchemy.dialects import postgresql
+
+    made: PGDialect_asyncpg = postgresql.asyncpg.dialect()  # type: ignore[no-untyped-call]
+    return made
 
 
 class Tx:
@@ -66,9 +76,9 @@ class Tx:
         tag: str = await self.connection.execute(sql, *args)
         return tag
 
-    async def select(self, statement: ClauseElement) -> list[asyncpg.Record]:
+    async def select(self, statement: "ClauseElement") -> list[asyncpg.Record]:
         """Run a SQLAlchemy Core statement (for queries whose shape depends on the request)."""
-        compiled = statement.compile(dialect=_DIALECT)
+        compiled = statement.compile(dialect=_dialect())
         params = compiled.construct_params() or {}
         names = getattr(compiled, "positiontup", None) or []
         return await self.fetch(str(compiled), *[params[name] for name in names])
@@ -146,6 +156,25 @@ class Database:
                     await asyncio.wait_for(pool.close(), 5)
                 except (TimeoutError, *DATABASE_DOWN):
                     pool.terminate()
+
+    def due(self, rows: str) -> Callable[[], Awaitable[bool]]:
+        """Return a question whether there are `rows` (what follows `from`), for a Worker.
+
+        One round trip as the worker role; a transaction takes three, and idle workers ask often.
+        """
+        sql = f"select exists(select from {rows})"  # noqa: S608 - never from outside
+
+        async def ask() -> bool:
+            async with self._workers.acquire() as connection:
+                return bool(await connection.fetchval(sql))
+
+        return ask
+
+    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        """Run one statement as the worker role, a transaction by itself, and return its rows."""
+        async with self._workers.acquire() as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(sql, *args)
+        return rows
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:

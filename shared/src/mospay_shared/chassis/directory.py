@@ -169,10 +169,9 @@ class DirectoryReplica:
 
     async def refresh(self) -> None:
         """Bring memory up to what the database holds."""
-        async with self._database.transaction() as tx:
-            # asked first: what is complete now is in the rows that are read after it
-            complete = self.complete or await tx.value(_COMPLETE)
-            rows = await tx.fetch(_CHANGED, self._since - OVERLAP)
+        # asked first: what is complete now is in the rows that are read after it
+        complete = self.complete or bool((await self._database.fetch(_COMPLETE))[0][0])
+        rows = await self._database.fetch(_CHANGED, self._since - OVERLAP)
         for row in rows:
             key = (row["kind"], row["entity_id"])
             self._since = max(self._since, row["changed_at"])

@@ -96,6 +96,7 @@ class Relay:
     def __init__(self, service: str, database: Database, broker: Broker) -> None:
         self._service, self._database, self._broker = service, database, broker
         self._wake = asyncio.Event()
+        self._due = database.due("outbox where not_before <= now()")
         self._channel: AbstractChannel | None = None
 
     def wake(self) -> None:
@@ -113,10 +114,11 @@ class Relay:
 
         A relay that ended would keep every event of its service for ever, unnoticed.
         """
+        called = True
         while True:
             self._wake.clear()
             try:
-                while await self.once() == CLAIM_LIMIT:
+                while (called or await self._due()) and await self.once() == CLAIM_LIMIT:
                     pass
                 delay = IDLE_SECONDS
             except (AMQPError, ConnectionError, *DATABASE_DOWN) as error:
@@ -131,6 +133,7 @@ class Relay:
                 await asyncio.sleep(0.5)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), delay)
+            called = self._wake.is_set()
 
     async def flush(self) -> None:
         """Publish what is there now (at shutdown); give up quietly when the broker is away."""

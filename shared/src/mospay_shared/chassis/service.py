@@ -174,7 +174,9 @@ class Service:
         async def turn() -> int:
             return await self.inbox.retry_due(subscription)
 
-        return Worker(f"retry:{subscription.queue.name}", turn)
+        queue = subscription.queue.name
+        rows = f"inbox where queue = '{queue}' and state = 'retry' and next_at <= now()"
+        return Worker(f"retry:{queue}", turn, due=self.database.due(rows))
 
     async def _stop(self, background: dict[str, list[asyncio.Task[None]]]) -> None:
         self.stopping.set()

@@ -20,12 +20,14 @@ class Worker:
     """A named round of work: `turn()` claims what is due, handles it, returns how many rows.
 
     A full turn is followed by the next at once; an empty one waits `idle_seconds` or a `wake()`.
+    Where `due` is given (`Database.due`), a turn that nobody woke is taken only if that says so.
     Claims lease their rows with SKIP LOCKED, so any number of replicas may run the same worker.
     """
 
     name: str
     turn: Callable[[], Awaitable[int]]
     idle_seconds: float = 1.0
+    due: Callable[[], Awaitable[bool]] | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -34,13 +36,16 @@ class Worker:
 
     async def run(self) -> None:
         """Take turns until cancelled; a failing turn is logged, counted and tried again later."""
-        failures = 0
+        failures, called = 0, True
         while True:
             self._wake.clear()
             try:
-                done = await self.turn()
+                if not called and self.due is not None and not await self.due():
+                    done = 0
+                else:
+                    done = await self.turn()
                 metrics.WORKER_ROWS.labels(self.name).inc(done)
-                failures = 0
+                failures, called = 0, True
                 if done:
                     continue
                 delay = self.idle_seconds
@@ -55,6 +60,7 @@ class Worker:
                     log.exception("worker_failed", worker=self.name)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), delay)
+            called = self._wake.is_set()
 
 
 def keep_partitions(database: Database, retention_days: int) -> Worker:
