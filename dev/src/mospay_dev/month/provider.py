@@ -44,11 +44,12 @@ def record(path: Path) -> list[Line]:
     return [Line(row[0], row[1], row[2], int(row[3]), row[4]) for row in rows]
 
 
-def statement(lines: list[Line]) -> tuple[str, dict[str, int]]:
-    """Return a statement that is wrong in every way once, and by how much (minor units).
+def statement(lines: list[Line]) -> tuple[str, dict[str, int], int]:
+    """Return a statement that is wrong in every way once, by how much, and what it comes to.
 
     One payment is left out, one has another amount, one another currency, one is told twice, one
-    is of nobody here, and five are charged for.
+    is of nobody here, and five are charged for. Minor units; the sum is that of RWF, net of what is
+    charged, each line counted once.
     """
     payments = [line for line in lines if line.kind == "payment"]
     gone, other, abroad, twice = payments[3], payments[5], payments[7], payments[9]
@@ -74,7 +75,9 @@ def statement(lines: list[Line]) -> tuple[str, dict[str, int]]:
         "missing_here": 4321,
         "provider_fee": FEE_MINOR * len(charged),
     }
-    return "\n".join([HEADER, *(line.text() for line in told), ""]), faults
+    ours = sum(line.amount_minor - line.fee_minor for line in told if line.currency == "RWF")
+    ours -= twice.amount_minor
+    return "\n".join([HEADER, *(line.text() for line in told), ""]), faults, ours
 
 
 def _start(line: Line) -> tuple[str, str, str]:

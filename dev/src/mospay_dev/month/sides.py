@@ -72,18 +72,25 @@ def settled(portal: Portal, client_id: str) -> dict[str, int]:
 
 
 def statement(portal: Portal, client_id: str, first: str, last: str) -> dict[str, int]:
-    """A client's statement of account: sums of its lines by kind, and its last balance."""
+    """A client's statement of account: sums of its lines by kind, and its last balance.
+
+    `refunds` is what was given back, `refunds_available` the part of it that had been settled
+    before: that part comes out of what is available, so no settlement has a line for it.
+    """
     file = portal.file(
         "/statements", mode="test", client_id=client_id, currency="RWF", format="csv",
         **{"from": first, "to": last},
     )  # fmt: skip
-    found: dict[str, int] = {}
+    found = {"refunds": 0, "refunds_available": 0}
     for row in csv.DictReader(io.StringIO(file.decode().lstrip("\ufeff"))):
         change = sum(int(row[name] or 0) for name in ("pending", "available", "held", "debt"))
         if row["kind"] == "closing_balance":
             found["closing"] = int(row["balance"])
         elif row["kind"] != "opening_balance":
             found[row["kind"]] = found.get(row["kind"], 0) + change
+            if row["kind"].startswith("refund"):
+                found["refunds"] -= change
+                found["refunds_available"] -= int(row["available"] or 0)
     return found
 
 

@@ -18,7 +18,8 @@ from mospay_dev.month.shop import Shop, until
 
 PHONE = "+25078000"  # the last four digits choose what the simulator plays
 FEE_PERCENT = 2  # the plan that test mode is delivered with
-CLOSING_DAYS = 9  # after the month: hold and reserve are over
+HOLD_DAYS = 2  # after the month its last day is settled
+CLOSING_DAYS = 11  # and then, what was reserved is released
 out = Console(highlight=False, width=120)
 Orders = list[tuple[int, str, str | None]]
 
@@ -107,7 +108,8 @@ class Month:
         first, month = self._house.operator(), self._month.isoformat()
         clients = {shop.merchant.client_id for shop in self._shops}
         until(lambda: set(sides.fee_invoices(first, month)), lambda c: c == clients, "fee invoices")
-        desk.settle(first)
+        self._house.go_to(morning_of(self._after + dt.timedelta(days=HOLD_DAYS)))
+        desk.settle(self._house.operator())
 
     def _close(self) -> dict[str, dict[str, Any]]:
         """Bring in the provider's statement, and settle the rest; return the exceptions by kind."""
@@ -116,7 +118,7 @@ class Month:
         first, second = self._house.operator(), self._house.second()
         desk.settle(first)
         self._record = provider.record(self._house.stack.folder / "simulator.sqlite")
-        content, self._planted = provider.statement(self._record)
+        content, self._planted, self._owed = provider.statement(self._record)
         return desk.reconcile(first, second, content)
 
     def _compare(self, after: dict[str, int], exceptions: dict[str, dict[str, Any]]) -> None:
@@ -134,6 +136,8 @@ class Month:
                 planted = found[kind] = exceptions[kind]["expected_minor"] * -1
             sign = -1 if kind == "provider_fee" else 1
             hold(f"exception {kind}", planted=planted, ledger=found[kind] * sign)
+        owes = after["provider:simulator:RWF:test:clearing"]
+        hold("what the provider owes, as it says", statement=self._owed, clearing=owes)
         taken = sum(line.amount_minor for line in record)
         captured = sum(shop.captured() - shop.refunded_of() for shop in self._shops)
         captured += sum(self._billing.collected.values())
@@ -168,16 +172,20 @@ class Month:
             reporter=figures["revenue"], statement=booked["capture"] + fees,
         )  # fmt: skip
         hold(f"{name}: payments that succeeded", app=len(amounts), reporter=figures["successful"])
-        hold(f"{name}: refunded", app=refunded, settlements=-batches["refund_minor"])
+        earlier = booked["refunds_available"]  # of money that had been settled before
+        hold(
+            f"{name}: refunded", app=refunded, statement=booked["refunds"],
+            settlements=earlier - batches["refund_minor"],
+        )  # fmt: skip
         hold(
             f"{name}: fees", plan=fees, settlements=batches["fee_minor"],
             fee_invoice=invoice["invoiced_minor"],
             reporter=figures["revenue"] - figures["net_revenue"] - refunded,
         )  # fmt: skip
         hold(
-            f"{name}: net", app=captured - fees - refunded, settlements=batches["net_minor"],
-            reporter=figures["net_revenue"], statement=booked["closing"] + paid_out,
-            available=paid_out - after[f"client:{client_id}:RWF:test:available"],
+            f"{name}: net", app=captured - fees - refunded,
+            settlements=batches["net_minor"] - earlier, reporter=figures["net_revenue"],
+            statement=booked["closing"] + paid_out, available=paid_out - after[f"client:{client_id}:RWF:test:available"],
         )  # fmt: skip
         for kind in ("pending", "reserve", "payout"):
             left = after.get(f"client:{client_id}:RWF:test:{kind}", 0)
