@@ -185,7 +185,8 @@ class Month:
         hold(
             f"{name}: net", app=captured - fees - refunded,
             settlements=batches["net_minor"] - earlier, reporter=figures["net_revenue"],
-            statement=booked["closing"] + paid_out, available=paid_out - after[f"client:{client_id}:RWF:test:available"],
+            statement=booked["closing"] + paid_out,
+            available=paid_out - after[f"client:{client_id}:RWF:test:available"],
         )  # fmt: skip
         for kind in ("pending", "reserve", "payout"):
             left = after.get(f"client:{client_id}:RWF:test:{kind}", 0)
