@@ -1,18 +1,16 @@
 """Claims: attempts with a lease and a slot, handed to the sender after their commit."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mospay_shared.chassis.database import Database
+from mospay_shared.chassis.database import Database, Question
 from mospay_shared.chassis.sealed import Sealer
 
 from mospay_payment_router.domain.payments import Payment
 from mospay_payment_router.domain.slots import Slots
 from mospay_payment_router.storage import attempts
 from mospay_payment_router.usecases.secrets import open_payload
-
-Due = Callable[[], Awaitable[bool]]  # says whether a worker has anything to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +103,11 @@ class Claims:
         self._database, self._slots, self._sealer = database, slots, sealer
         self._leasing, self._send = leasing, send
 
-    def waited_for(self, due: Due | None) -> Due:
-        """Return `due`, or yes while clients are noted as waiting: a claim alone strikes them."""
+    def waited_for(self, due: Question) -> Question:
+        """Return `due`, and yes while clients are noted as waiting: a claim alone strikes them."""
 
         async def ask() -> bool:
-            return bool(self._slots.waiting) or due is None or await due()
+            return bool(self._slots.waiting) or await due()
 
         return ask
 

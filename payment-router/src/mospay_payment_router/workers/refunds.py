@@ -2,10 +2,10 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
-from mospay_shared.chassis.database import DATABASE_DOWN
+from mospay_shared.chassis.database import DATABASE_DOWN, Question
 from mospay_shared.chassis.sealed import SealBroken
 from mospay_shared.chassis.workers import Worker
 
@@ -29,7 +29,7 @@ class RefundRounds:
         callback_url: str,
         in_flight: int,
         credentials: Callable[[Payment], dict[str, str]],
-        due: Callable[[], Awaitable[bool]],
+        due: Question,
     ) -> None:
         self._credentials = credentials
         self._provider, self._leasing = provider, leasing

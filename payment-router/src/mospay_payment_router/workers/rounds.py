@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 from mospay_shared.chassis.database import DATABASE_DOWN, Database
@@ -29,6 +29,16 @@ from mospay_payment_router.workers.sender import call_headers
 log = structlog.get_logger()
 CLAIM = 64  # rows a claim of attempts
 SWEEP_SECONDS = 60.0
+LOOK_SECONDS = 0.2  # in which what is due is looked for once, for all
+# By what is done with them: the rows of which each says when it is due.
+DUE = {
+    "ready": "attempts where state = 'ready'",
+    "enquire": "payments where true",
+    "match": "callbacks where state = 'new'",
+    "cancel": "cancel_requests where state = 'waiting'",
+    "lapse": "attempts where state = 'sending'",
+    "judge": "attempts where state = 'answered'",
+}
 TRANSLATION_SECONDS = 5.0  # for a connector to verify and read a callback
 
 
@@ -59,32 +69,23 @@ class Rounds:
         self._credentials = credentials
         self._asking: set[asyncio.Task[None]] = set()
         self._asking_limit = enquiries_in_flight
-        self.ready = self._worker(
-            "ready_attempts", self._ready, 0.5, "attempts where state = 'ready'"
+        due = database.dues(
+            {name: f"{rows} and next_action_at <= now()" for name, rows in DUE.items()},
+            LOOK_SECONDS,
         )
-        self.ready.due = claims.waited_for(self.ready.due)
-        self.enquire = self._worker("enquiries", self._enquire, 0.25, "payments where true")
-        self.callbacks = self._worker(
-            "callbacks", self._match, 0.5, "callbacks where state = 'new'"
-        )
-        self.cancels = self._worker(
-            "cancels", self._cancel, 0.5, "cancel_requests where state = 'waiting'"
-        )
-
-    def _worker(
-        self, name: str, turn: Callable[[], Awaitable[int]], seconds: float, rows: str
-    ) -> Worker:
-        """Return a worker for such rows, each of which says when it is due."""
-        return Worker(
-            name, turn, seconds, self._database.due(f"{rows} and next_action_at <= now()")
-        )
+        self.ready = Worker("ready_attempts", self._ready, 0.5, claims.waited_for(due["ready"]))
+        self.enquire = Worker("enquiries", self._enquire, 0.25, due["enquire"])
+        self.callbacks = Worker("callbacks", self._match, 0.5, due["match"])
+        self.cancels = Worker("cancels", self._cancel, 0.5, due["cancel"])
+        self._lapsed = Worker("lapsed_leases", self._lapse, 0.5, due["lapse"])
+        self._unjudged = Worker("unjudged_answers", self._judge, 1.0, due["judge"])
 
     def workers(self) -> list[Worker]:
         """Return all of them."""
         return [
             self.ready,
-            self._worker("lapsed_leases", self._lapse, 0.5, "attempts where state = 'sending'"),
-            self._worker("unjudged_answers", self._judge, 1.0, "attempts where state = 'answered'"),
+            self._lapsed,
+            self._unjudged,
             self.enquire,
             self.callbacks,
             self.cancels,

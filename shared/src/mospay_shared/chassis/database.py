@@ -5,9 +5,11 @@ the request role, for which row-level security shows only the rows of the tenant
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import functools
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
     from sqlalchemy.sql import ClauseElement
 
+Question = Callable[[], Awaitable[bool]]  # whether a worker has anything to do
 CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 20.0
 
@@ -39,7 +42,7 @@ DATABASE_DOWN = (
 TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
-@cache
+@functools.cache
 def _dialect() -> "PGDialect_asyncpg":
     """Return SQLAlchemy's dialect; imported by the services that compose statements alone."""
     from sqlalchemy.dialects import postgresql
@@ -157,18 +160,30 @@ class Database:
                 except (TimeoutError, *DATABASE_DOWN):
                     pool.terminate()
 
-    def due(self, rows: str) -> Callable[[], Awaitable[bool]]:
-        """Return a question whether there are `rows` (what follows `from`), for a Worker.
+    def due(self, rows: str) -> Question:
+        """Return a question whether there are `rows` (what follows `from`), for a Worker."""
+        return self.dues({"it": rows}, 0)["it"]
+
+    def dues(self, rows: Mapping[str, str], seconds: float) -> dict[str, Question]:
+        """Return questions that are asked together, at most once in so many seconds.
 
         One round trip as the worker role; a transaction takes three, and idle workers ask often.
         """
-        sql = f"select exists(select from {rows})"  # noqa: S608 - never from outside
+        parts = [f"exists(select from {part})" for part in rows.values()]
+        sql = "select " + ", ".join(parts)  # never from outside
+        known: dict[str, bool] = {}
+        asked_at, one_at_once = -math.inf, asyncio.Lock()
 
-        async def ask() -> bool:
-            async with self._workers.acquire() as connection:
-                return bool(await connection.fetchval(sql))
+        async def ask(name: str) -> bool:
+            nonlocal asked_at
+            async with one_at_once:
+                if time.monotonic() - asked_at >= seconds:
+                    (row,) = await self.fetch(sql)
+                    known.update(zip(rows, row, strict=True))
+                    asked_at = time.monotonic()
+            return known[name]
 
-        return ask
+        return {name: functools.partial(ask, name) for name in rows}
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         """Run one statement as the worker role, a transaction by itself, and return its rows."""

@@ -7,6 +7,7 @@ stop accepting, stop consuming, drain senders, flush the relay, close.
 
 import asyncio
 import contextlib
+import functools
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -33,6 +34,7 @@ from mospay_shared.chassis.workers import Worker
 
 log = structlog.get_logger()
 Step = Callable[[], Awaitable[None]]
+LOOK_SECONDS = 0.5  # in which retries that are due are looked for once, for all queues
 
 
 class Service:
@@ -154,7 +156,7 @@ class Service:
             own = [
                 workers.keep_partitions(self.database, self.settings.inbox_retention_days),
                 workers.watch_queues(self.database, self.name),
-                *(self._retries(s) for s in self.subscriptions),
+                *self._retries(),
                 DeadLetters(self.name, self.broker, self.inbox, self.subscriptions).worker,
             ]
             tasks["work"] = [asyncio.create_task(w.run()) for w in (*self._workers, *own)]
@@ -170,13 +172,15 @@ class Service:
             self.broken = True
             log.critical("background_task_ended", exc_info=task.exception())
 
-    def _retries(self, subscription: Subscription) -> Worker:
-        async def turn() -> int:
-            return await self.inbox.retry_due(subscription)
-
-        queue = subscription.queue.name
-        rows = f"inbox where queue = '{queue}' and state = 'retry' and next_at <= now()"
-        return Worker(f"retry:{queue}", turn, due=self.database.due(rows))
+    def _retries(self) -> list[Worker]:
+        """Return a worker for the retries of each queue; whether any is due is asked for all."""
+        queues = {s.queue.name: s for s in self.subscriptions}
+        rows = "inbox where queue = '{}' and state = 'retry' and next_at <= now()"
+        due = self.database.dues({queue: rows.format(queue) for queue in queues}, LOOK_SECONDS)
+        return [
+            Worker(f"retry:{queue}", functools.partial(self.inbox.retry_due, s), due=due[queue])
+            for queue, s in queues.items()
+        ]
 
     async def _stop(self, background: dict[str, list[asyncio.Task[None]]]) -> None:
         self.stopping.set()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from mospay_shared.chassis import metrics, schema
-from mospay_shared.chassis.database import DATABASE_DOWN, Database
+from mospay_shared.chassis.database import DATABASE_DOWN, Database, Question
 
 log = structlog.get_logger()
 AWAY_SECONDS = 2.0  # how often an absent database is looked for
@@ -27,7 +27,7 @@ class Worker:
     name: str
     turn: Callable[[], Awaitable[int]]
     idle_seconds: float = 1.0
-    due: Callable[[], Awaitable[bool]] | None = None
+    due: Question | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
