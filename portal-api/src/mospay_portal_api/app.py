@@ -14,13 +14,15 @@ from mospay_portal_api.routes import context as shared
 from mospay_portal_api.routes import (
     credentials,
     directory,
+    exceptions,
     functions,
     guests,
+    invoice_files,
     invoices,
     ip_rules,
     operations,
+    provider_statements,
     reads,
-    reconciliation,
     risk,
     session,
     settlements,
@@ -83,10 +85,10 @@ def create_service(settings: PortalSettings) -> Service:
         functions.reads_router(context),
         functions.changes_router(context),
         functions.steps_router(context),
-        invoices.files_router(context),  # their paths are narrower
+        invoice_files.router(context),  # their paths are narrower
         invoices.router(context),
-        reconciliation.statements_router(context),
-        reconciliation.exceptions_router(context),
+        provider_statements.router(context),
+        exceptions.router(context),
         reads.router(context),
         reads.figures_router(context),
         settlements.terms_router(context),  # `run` before the path that ends in an id
