@@ -15,6 +15,7 @@ from mospay_ledger.routes import (
     paying,
     payouts,
     provider_statements,
+    reversals,
     settlement_files,
     settlements,
     statements,
@@ -32,6 +33,7 @@ def router(service: Service, settings: LedgerSettings, till: Till) -> APIRouter:
     routes = APIRouter(prefix="/internal/v1", tags=["internal"])
     accounts.add(routes, service, settings)
     entries.add(routes, service)
+    reversals.add(routes, service)
     fees.add(routes, service, settings)
     trust.add(routes, service, settings)
     settlements.add(routes, service, settings)

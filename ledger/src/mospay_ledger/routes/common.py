@@ -36,6 +36,8 @@ At = Annotated[
 _STATUS = {
     "entry_missing": 404,
     "already_reversed": 409,
+    "already_proposed": 409,
+    "reversal_missing": 404,
     "not_reversible": 409,
     "not_enough": 409,
     "payout_missing": 404,

@@ -71,7 +71,6 @@ class NewPlan(PlanTerms):
     id: Annotated[str, Field(max_length=80, pattern=PRINTABLE)] | None = None
     effective_from: AwareDatetime | None = Field(None, examples=[EXAMPLE_TIME])
     effective_until: AwareDatetime | None = None
-    created_by: Annotated[str, Field(max_length=80, pattern=PRINTABLE)] | None = None
 
 
 class PlanBody(PlanTerms):
@@ -176,10 +175,10 @@ def add(routes: APIRouter, service: Service, settings: LedgerSettings) -> None:
         }
         async with refusals(), service.database.transaction() as tx:
             row = await pricing.add_plan(
-                tx, body.plan(plan_id, **span), body.effective_from, body.created_by
+                tx, body.plan(plan_id, **span), body.effective_from, caller.actor
             )
         terms = body.model_dump(exclude={"id", "effective_from"})
-        return PlanBody(**terms, **dict(row))
+        return PlanBody(**terms, **dict(row), created_by=caller.actor)
 
     @routes.post("/fee-plans/simulate")
     async def simulate(body: PlanTerms, caller: Caller = Depends(reader)) -> SimulationBody:

@@ -46,15 +46,29 @@ select coalesce((select case when $1 = 'live' then live_entries else test_entrie
         from blocks order by id desc limit 1), 0)
     + (select count(*) from unsealed_entries u join journal_entries e on e.id = u.entry_id
        where e.mode = $1)"""
+# A tenant may see no side of an entry of its own: a fee that took the whole amount.
 _ENTRY = """
-select e.*, array_agg(p.account_id order by p.amount_minor desc, p.line) as accounts,
-    array_agg(p.amount_minor order by p.amount_minor desc, p.line) as amounts,
-    array_agg(p.previous_minor order by p.amount_minor desc, p.line) as befores,
-    array_agg(p.balance_minor order by p.amount_minor desc, p.line) as afters,
-    array_agg(p.account_version order by p.amount_minor desc, p.line) as versions
-from journal_entries e join postings p on p.entry_id = e.id"""
-_OF_PAYMENT = f"{_ENTRY} where e.payment_id = $1 group by e.id order by e.posted_at, e.id limit 200"
-_BY_ID = f"{_ENTRY} where e.id = $1 group by e.id"
+select e.*, p.* from journal_entries e cross join lateral (
+    select coalesce(array_agg(account_id order by amount_minor desc, line), '{}') as accounts,
+        coalesce(array_agg(amount_minor order by amount_minor desc, line), '{}') as amounts,
+        coalesce(array_agg(previous_minor order by amount_minor desc, line), '{}') as befores,
+        coalesce(array_agg(balance_minor order by amount_minor desc, line), '{}') as afters,
+        coalesce(array_agg(account_version order by amount_minor desc, line), '{}') as versions
+    from postings where entry_id = e.id) p"""
+_OF_PAYMENT = f"{_ENTRY} where e.payment_id = $1 order by e.posted_at, e.id limit 200"
+_BY_ID = f"{_ENTRY} where e.id = $1"
+_PAGE = f"""
+with page as (
+    select id from journal_entries
+    where ($1 = '' or client_id = $1) and ($2 = '' or mode = $2) and ($3 = '' or currency = $3)
+        and ($4 = '' or kind = $4) and ($5 = '' or payment_id = $5)
+        and ($6::timestamptz is null or posted_at >= $6)
+        and ($7::timestamptz is null or posted_at < $7)
+        and ($8::timestamptz is null or (posted_at, id) < ($8, $9))
+    order by posted_at desc, id desc limit $10)
+{_ENTRY} where e.id in (select id from page) order by e.posted_at desc, e.id desc"""
+_POSTED_AT = """
+select posted_at from journal_entries where id = $1 and ($2 = '' or client_id = $2)"""
 _REVERSED_BY = "select id from journal_entries where reverses = $1"
 _STATEMENT = """
 select p.account_version, p.entry_id, p.amount_minor, p.previous_minor, p.balance_minor,
@@ -132,6 +146,34 @@ _ARRAYS = {"id", "accounts", "amounts", "befores", "afters", "versions"}
 async def entries_of(tx: Tx, payment_id: str) -> list[dict[str, Any]]:
     """Return a payment's entries with their postings, oldest first, at most 200."""
     return [_shown(row) for row in await tx.fetch(_OF_PAYMENT, payment_id)]
+
+
+async def posted_at(tx: Tx, entry_id: str, client_id: str) -> dt.datetime | None:
+    """Return when an entry was posted; None where it is not there, or of another client."""
+    found: dt.datetime | None = await tx.value(_POSTED_AT, entry_id, client_id)
+    return found
+
+
+async def page(
+    tx: Tx,
+    *,
+    client_id: str,
+    mode: str,
+    currency: str,
+    kind: str,
+    payment_id: str,
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    before: tuple[dt.datetime | None, str],
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Return entries with their postings, newest first; an empty filter takes all.
+
+    Posted from `since` on, before `until`, and older than `before` (when an entry was posted, its
+    id).
+    """
+    filters = (client_id, mode, currency, kind, payment_id, since, until, *before, limit)
+    return [_shown(row) for row in await tx.fetch(_PAGE, *filters)]
 
 
 async def entry(tx: Tx, entry_id: str) -> dict[str, Any] | None:

@@ -1,0 +1,135 @@
+"""The journal listed: newest first, filtered, page by page, each tenant its own."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from mospay_ledger.usecases import posting
+from mospay_shared.chassis.service import Service
+from mospay_shared.chassis.service_tokens import TokenSigner
+from mospay_shared.ids import new_id
+
+from .conftest import event, refund, succeeded
+
+
+@pytest.fixture
+async def http(quiet: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """The HTTP side of a ledger whose workers do not run."""
+    transport = httpx.ASGITransport(app=quiet.app, raise_app_exceptions=False)
+    base = "http://ledger/internal/v1"
+    async with httpx.AsyncClient(transport=transport, base_url=base) as client:
+        yield client
+
+
+def bearer(portal: TokenSigner, **claims: str) -> dict[str, str]:
+    """Headers of a reader."""
+    return {"authorization": f"Bearer {portal.token('ledger', 'ledger:read', **claims)}"}
+
+
+async def book(ledger: Service, *bodies: Any) -> list[str]:
+    """Book news in one transaction (at one instant); return the entries' ids."""
+    async with ledger.database.transaction() as tx:
+        made = await posting.post_events(tx, ledger.relay, [event(body) for body in bodies])
+    return [entry.id for entry in made]
+
+
+async def listed(
+    http: httpx.AsyncClient, headers: dict[str, str], **query: Any
+) -> list[dict[str, Any]]:
+    """All entries of a list, page by page."""
+    found: list[dict[str, Any]] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        answer = await http.get("/entries", params={**query, "cursor": cursor}, headers=headers)
+        assert answer.status_code == 200, answer.text
+        found += answer.json()["items"]
+        cursor = answer.json()["next_cursor"]
+    return found
+
+
+async def test_entries_are_listed_newest_first_and_those_of_one_instant_are_not_lost(
+    http: httpx.AsyncClient, quiet: Service, portal: TokenSigner
+) -> None:
+    client = new_id("cli")
+    first = await book(quiet, *(succeeded(client_id=client) for _ in range(5)))
+    later = await book(quiet, succeeded(client_id=client))
+    found = await listed(http, bearer(portal), client_id=client, limit=2)
+    assert [one["entry_id"] for one in found] == later + sorted(first, reverse=True)
+    instants = [one["posted_at"] for one in found]
+    assert instants == sorted(instants, reverse=True)
+    assert all(len(one["postings"]) == 3 for one in found)
+
+
+async def test_each_filter_leaves_out_the_others(
+    http: httpx.AsyncClient, quiet: Service, portal: TokenSigner
+) -> None:
+    client = new_id("cli")
+    francs = succeeded(client_id=client)
+    dollars = succeeded(client_id=client, currency="USD")
+    (capture,), (other,) = await book(quiet, francs), await book(quiet, dollars)
+    (back,) = await book(quiet, refund(francs, 500, "succeeded"))
+    found = await listed(http, bearer(portal), client_id=client)
+    assert [one["entry_id"] for one in found] == [back, other, capture]
+    at = {one["entry_id"]: one["posted_at"] for one in found}
+    for query, wanted in (
+        ({"currency": "USD"}, [other]),
+        ({"kind": "refund"}, [back]),
+        ({"payment_id": francs.payment_id}, [back, capture]),
+        ({"mode": "live"}, []),
+        ({"from": at[other]}, [back, other]),
+        ({"to": at[other]}, [capture]),
+        ({"from": at[other], "to": at[back]}, [other]),
+    ):
+        some = await listed(http, bearer(portal), client_id=client, **query)
+        assert [one["entry_id"] for one in some] == wanted, query
+
+
+async def test_a_tenant_sees_its_own_entries_and_its_own_sides_whomever_it_names(
+    http: httpx.AsyncClient, quiet: Service, portal: TokenSigner
+) -> None:
+    mine, other = succeeded(), succeeded()
+    (own,), (foreign,) = await book(quiet, mine), await book(quiet, other)
+    headers = bearer(portal, client_id=mine.client_id, mode="test")
+    for query in ({}, {"client_id": other.client_id}, {"mode": "live"}):
+        found = await listed(http, headers, **query)
+        assert [one["entry_id"] for one in found] == [own]
+        sides = [side["account"] for side in found[0]["postings"]]
+        assert sides == [f"client:{mine.client_id}:RWF:test:pending"]
+    assert await listed(http, headers, payment_id=other.payment_id) == []
+    leaked = await http.get("/entries", params={"cursor": foreign}, headers=headers)
+    assert (leaked.status_code, leaked.json()["errors"][0]["field"]) == (422, "cursor")
+    live = bearer(portal, client_id=mine.client_id, mode="live")
+    assert await listed(http, live) == []
+
+
+async def test_an_entry_without_a_side_on_the_tenants_accounts_is_shown_to_it(
+    http: httpx.AsyncClient, quiet: Service, portal: TokenSigner
+) -> None:
+    client = new_id("cli")
+    token = portal.token("ledger", "ledger:write", actor="usr_a")
+    plan = {"mode": "test", "client_id": client, "basis_points": 10_000}
+    made = await http.post("/fee-plans", json=plan, headers={"authorization": f"Bearer {token}"})
+    assert made.status_code == 201, made.text
+    (entry_id,) = await book(quiet, succeeded(client_id=client))
+    headers = bearer(portal, client_id=client, mode="test")
+    (found,) = await listed(http, headers)
+    assert (found["entry_id"], found["fee_minor"], found["postings"]) == (entry_id, 1500, [])
+    one = (await http.get(f"/entries/{entry_id}", headers=headers)).json()
+    assert one["postings"] == []
+
+
+async def test_a_page_of_the_journal_is_one_descent_of_an_index(quiet: Service) -> None:
+    before = dt.datetime.now(dt.UTC)
+    async with quiet.database.transaction() as tx:
+        await tx.run("set local enable_seqscan = off")
+        plan = await tx.fetch(
+            "explain select id from journal_entries where (posted_at, id) < ($1, $2) "
+            "order by posted_at desc, id desc limit 50",
+            before,
+            "ent_x",
+        )
+    text = "\n".join(row[0] for row in plan)
+    assert "journal_entries_newest" in text
+    assert "Sort" not in text
