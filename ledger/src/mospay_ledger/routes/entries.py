@@ -1,15 +1,15 @@
-"""Journal entries: of a payment, one by its id, and taking one back."""
+"""Journal entries: of a client, of a payment, one by its id, and taking one back."""
 
 import datetime as dt
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 from mospay_shared.chassis.database import Tx
 from mospay_shared.chassis.operations import Hop
 from mospay_shared.chassis.problems import FieldProblem, Problem
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import Caller
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from mospay_ledger.routes.common import (
     EXAMPLE_CLIENT,
@@ -17,16 +17,26 @@ from mospay_ledger.routes.common import (
     EXAMPLE_PAYMENT,
     EXAMPLE_PENDING,
     EXAMPLE_TIME,
+    MAYBE_PRINTABLE,
     NO_CONTROLS,
     PRINTABLE,
+    AnyMode,
+    ClientFilter,
+    Limit,
+    fault,
+    instant,
     operators_only,
+    place,
     refusals,
     seen_by,
+    tenant_of,
 )
 from mospay_ledger.storage import reads
 from mospay_ledger.usecases import posting
 
 EntryId = Annotated[str, Path(max_length=80, pattern=PRINTABLE)]
+Filter = Annotated[str, Query(max_length=80, pattern=MAYBE_PRINTABLE)]
+Then = AwareDatetime | None
 _HOP_FIELDS = ("currency", "fee_minor", "late", "postings")
 
 
@@ -84,6 +94,13 @@ class Entries(BaseModel):
     entries: list[EntryBody]
 
 
+class EntryPage(BaseModel):
+    """A page of a client's entries, newest first; `next_cursor` is null at the end."""
+
+    items: list[EntryBody]
+    next_cursor: str | None = Field(examples=[None])
+
+
 class Reversal(BaseModel):
     """Who takes an entry back, and why: two different people.
 
@@ -116,6 +133,7 @@ async def posting_hops(tx: Tx, payment_id: str) -> list[Hop]:
 
 def add(routes: APIRouter, service: Service) -> None:
     """Add the routes about entries."""
+    _add_page(routes, service)
     reader = service.verifier.needs("ledger:read")
     writer = service.verifier.needs("ledger:write")
 
@@ -123,14 +141,14 @@ def add(routes: APIRouter, service: Service) -> None:
     async def entries(payment_id: EntryId, caller: Caller = Depends(reader)) -> Entries:
         """The journal entries of a payment."""
         async with seen_by(service, caller) as tx:
-            found = await reads.entries_of(tx, payment_id)
+            found = await reads.entries_of(tx, payment_id, *tenant_of(caller))
         return Entries(entries=[EntryBody.model_validate(entry) for entry in found])
 
     @routes.get("/entries/{entry_id}")
     async def entry(entry_id: EntryId, caller: Caller = Depends(reader)) -> OneEntry:
         """One journal entry."""
         async with seen_by(service, caller) as tx:
-            found = await reads.entry(tx, entry_id)
+            found = await reads.entry(tx, entry_id, *tenant_of(caller))
         if found is None:
             raise Problem(404, "entry_missing", "There is no such entry")
         return OneEntry.model_validate(found)
@@ -157,3 +175,41 @@ def add(routes: APIRouter, service: Service) -> None:
             )
             found = await reads.entry(tx, made.id)
         return OneEntry.model_validate(found)
+
+
+def _add_page(routes: APIRouter, service: Service) -> None:
+    @routes.get("/entries")
+    async def client_entries(
+        caller: Caller = Depends(service.verifier.needs("ledger:read")),
+        client_id: ClientFilter = "",
+        mode: AnyMode = "",
+        currency: Annotated[str, Query(pattern="^([A-Z]{3}|)$")] = "",
+        kind: Annotated[str, Query(pattern="^[a-z_]{0,40}$")] = "",
+        payment_id: Filter = "",
+        since: Annotated[Then, Query(alias="from", description="posted at or after")] = None,
+        until: Annotated[Then, Query(alias="to", description="posted before")] = None,
+        cursor: Filter = "",
+        limit: Limit = 50,
+    ) -> EntryPage:
+        """A client's journal entries in one mode, newest first."""
+        own, own_mode = tenant_of(caller)
+        whose, where = own or client_id, own_mode or mode
+        for field, value in (("client_id", whose), ("mode", where)):
+            if not value:
+                raise fault(field, "is required")
+        first, last = instant(since, "from"), instant(until, "to")
+        async with seen_by(service, caller) as tx:
+            rows = await reads.page_of_client(
+                tx,
+                whose,
+                where,
+                currency=currency,
+                kind=kind,
+                payment_id=payment_id,
+                since=first,
+                until=last,
+                before=await place(tx, cursor, whose, where),
+                limit=limit + 1,
+            )
+        items = [EntryBody.model_validate(row) for row in rows[:limit]]
+        return EntryPage(items=items, next_cursor=items[-1].entry_id if len(rows) > limit else None)
