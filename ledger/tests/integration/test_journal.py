@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from mospay_ledger.storage import reads
 from mospay_ledger.usecases import posting
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import TokenSigner
@@ -55,7 +56,7 @@ async def test_entries_are_listed_newest_first_and_those_of_one_instant_are_not_
     client = new_id("cli")
     first = await book(quiet, *(succeeded(client_id=client) for _ in range(5)))
     later = await book(quiet, succeeded(client_id=client))
-    found = await listed(http, bearer(portal), client_id=client, limit=2)
+    found = await listed(http, bearer(portal), client_id=client, mode="test", limit=2)
     assert [one["entry_id"] for one in found] == later + sorted(first, reverse=True)
     instants = [one["posted_at"] for one in found]
     assert instants == sorted(instants, reverse=True)
@@ -70,7 +71,8 @@ async def test_each_filter_leaves_out_the_others(
     dollars = succeeded(client_id=client, currency="USD")
     (capture,), (other,) = await book(quiet, francs), await book(quiet, dollars)
     (back,) = await book(quiet, refund(francs, 500, "succeeded"))
-    found = await listed(http, bearer(portal), client_id=client)
+    about = {"client_id": client, "mode": "test"}
+    found = await listed(http, bearer(portal), **about)
     assert [one["entry_id"] for one in found] == [back, other, capture]
     at = {one["entry_id"]: one["posted_at"] for one in found}
     for query, wanted in (
@@ -82,8 +84,20 @@ async def test_each_filter_leaves_out_the_others(
         ({"to": at[other]}, [capture]),
         ({"from": at[other], "to": at[back]}, [other]),
     ):
-        some = await listed(http, bearer(portal), client_id=client, **query)
+        some = await listed(http, bearer(portal), **about | query)
         assert [one["entry_id"] for one in some] == wanted, query
+
+
+async def test_the_operator_sees_the_entries_of_all_clients_in_one_list(
+    http: httpx.AsyncClient, quiet: Service, portal: TokenSigner
+) -> None:
+    made = [(await book(quiet, succeeded()))[0] for _ in range(3)]
+    first = (await http.get(f"/entries/{made[0]}", headers=bearer(portal))).json()
+    since = {"mode": "test", "from": first["posted_at"]}
+    found = [one["entry_id"] for one in await listed(http, bearer(portal), **since, limit=1)]
+    assert [one for one in found if one in made] == made[::-1]
+    everybody = bearer(portal, mode="live")  # a token of one mode
+    assert not set(made) & {one["entry_id"] for one in await listed(http, everybody, **since)}
 
 
 async def test_a_tenant_sees_its_own_entries_and_its_own_sides_whomever_it_names(
@@ -120,16 +134,21 @@ async def test_an_entry_without_a_side_on_the_tenants_accounts_is_shown_to_it(
     assert one["postings"] == []
 
 
-async def test_a_page_of_the_journal_is_one_descent_of_an_index(quiet: Service) -> None:
-    before = dt.datetime.now(dt.UTC)
+@pytest.mark.parametrize(
+    ("client_id", "payment_id", "index"),
+    [
+        ("", "", "journal_entries_newest"),
+        ("cli_x", "", "journal_entries_client"),
+        ("cli_x", "pay_x", "journal_entries_captured"),
+        ("", "pay_x", "journal_entries_captured"),
+    ],
+)
+async def test_a_page_is_a_descent_of_the_index_of_what_is_named(
+    quiet: Service, client_id: str, payment_id: str, index: str
+) -> None:
+    statement = reads._PAGES[client_id != "", payment_id != ""]
+    filters = (client_id, "test", "", "", None, None, dt.datetime.now(dt.UTC), "ent_x", 51)
     async with quiet.database.transaction() as tx:
         await tx.run("set local enable_seqscan = off")
-        plan = await tx.fetch(
-            "explain select id from journal_entries where (posted_at, id) < ($1, $2) "
-            "order by posted_at desc, id desc limit 50",
-            before,
-            "ent_x",
-        )
-    text = "\n".join(row[0] for row in plan)
-    assert "journal_entries_newest" in text
-    assert "Sort" not in text
+        plan = await tx.fetch(f"explain {statement}", *filters, payment_id)
+    assert index in "\n".join(row[0] for row in plan)

@@ -1,10 +1,11 @@
-"""HTTP into the ledger, for portal-api and the operator: tenant-safe by query and RLS."""
+"""HTTP into the ledger, for portal-api, the gateway and the operator: tenant-safe, twice."""
 
 from fastapi import APIRouter
 from mospay_shared.chassis.service import Service
 
 from mospay_ledger.routes import (
     accounts,
+    client_exceptions,
     customers,
     entries,
     exceptions,
@@ -47,4 +48,5 @@ def router(service: Service, settings: LedgerSettings, till: Till) -> APIRouter:
     guest.add(routes, service, till)
     provider_statements.add(routes, service, settings)
     exceptions.add(routes, service, settings)
+    client_exceptions.add(routes, service)
     return routes

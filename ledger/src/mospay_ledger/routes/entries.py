@@ -25,6 +25,7 @@ from mospay_ledger.routes.common import (
     Limit,
     fault,
     instant,
+    place,
     seen_by,
     tenant_of,
 )
@@ -32,6 +33,8 @@ from mospay_ledger.storage import reads
 
 KIND = f"^({'|'.join(ENTRY_KINDS)}|)$"
 EntryId = Annotated[str, Path(max_length=80, pattern=PRINTABLE)]
+Filter = Annotated[str, Query(max_length=80, pattern=MAYBE_PRINTABLE)]
+Then = AwareDatetime | None
 _HOP_FIELDS = ("currency", "fee_minor", "late", "postings")
 
 
@@ -123,61 +126,58 @@ def _shown(entry: dict[str, Any], caller: Caller) -> dict[str, Any]:
 
 def add(routes: APIRouter, service: Service) -> None:
     """Add the routes about entries."""
+    _add_page(routes, service)
     reader = service.verifier.needs("ledger:read")
-
-    @routes.get("/entries")
-    async def listed(
-        caller: Caller = Depends(reader),
-        client_id: ClientFilter = "",
-        mode: AnyMode = "",
-        currency: Annotated[str, Query(pattern="^([A-Z]{3}|)$")] = "",
-        kind: Annotated[str, Query(pattern=KIND)] = "",
-        payment_id: Annotated[str, Query(max_length=80, pattern=MAYBE_PRINTABLE)] = "",
-        since: Annotated[
-            AwareDatetime | None,
-            Query(alias="from", description="Posted at this instant or later."),
-        ] = None,
-        until: Annotated[
-            AwareDatetime | None, Query(alias="to", description="Posted before this instant.")
-        ] = None,
-        cursor: Annotated[str, Query(max_length=80, pattern=MAYBE_PRINTABLE)] = "",
-        limit: Limit = 50,
-    ) -> EntryPage:
-        """Journal entries, newest first; a tenant sees its own."""
-        own, own_mode = tenant_of(caller)
-        only = own or client_id
-        async with seen_by(service, caller) as tx:
-            at = await reads.posted_at(tx, cursor, only) if cursor else None
-            if cursor and at is None:
-                raise fault("cursor", "is not the next_cursor of an answer to these filters")
-            found = await reads.page(
-                tx,
-                client_id=only,
-                mode=own_mode or mode,
-                currency=currency,
-                kind=kind,
-                payment_id=payment_id,
-                since=instant(since, "from"),
-                until=instant(until, "to"),
-                before=(at, cursor),
-                limit=limit + 1,
-            )
-        items = [EntryBody.model_validate(_shown(entry, caller)) for entry in found[:limit]]
-        more = items[-1].entry_id if len(found) > limit else None
-        return EntryPage(items=items, next_cursor=more)
 
     @routes.get("/payments/{payment_id}/entries")
     async def entries(payment_id: EntryId, caller: Caller = Depends(reader)) -> Entries:
         """The journal entries of a payment."""
         async with seen_by(service, caller) as tx:
-            found = await reads.entries_of(tx, payment_id)
+            found = await reads.entries_of(tx, payment_id, *tenant_of(caller))
         return Entries(entries=[EntryBody.model_validate(_shown(e, caller)) for e in found])
 
     @routes.get("/entries/{entry_id}")
     async def entry(entry_id: EntryId, caller: Caller = Depends(reader)) -> OneEntry:
         """One journal entry."""
         async with seen_by(service, caller) as tx:
-            found = await reads.entry(tx, entry_id)
+            found = await reads.entry(tx, entry_id, *tenant_of(caller))
         if found is None:
             raise Problem(404, "entry_missing", "There is no such entry")
         return OneEntry.model_validate(_shown(found, caller))
+
+
+def _add_page(routes: APIRouter, service: Service) -> None:
+    @routes.get("/entries")
+    async def listed(
+        caller: Caller = Depends(service.verifier.needs("ledger:read")),
+        client_id: ClientFilter = "",
+        mode: AnyMode = "",
+        currency: Annotated[str, Query(pattern="^([A-Z]{3}|)$")] = "",
+        kind: Annotated[str, Query(pattern=KIND)] = "",
+        payment_id: Filter = "",
+        since: Annotated[Then, Query(alias="from", description="posted at or after")] = None,
+        until: Annotated[Then, Query(alias="to", description="posted before")] = None,
+        cursor: Filter = "",
+        limit: Limit = 50,
+    ) -> EntryPage:
+        """Journal entries in one mode, newest first: a client's, or (the operator) everybody's."""
+        own, own_mode = tenant_of(caller)
+        whose, where = own or client_id, own_mode or mode
+        if not where:
+            raise fault("mode", "is required")
+        first, last = instant(since, "from"), instant(until, "to")
+        async with seen_by(service, caller) as tx:
+            rows = await reads.page(
+                tx,
+                whose,
+                where,
+                currency=currency,
+                kind=kind,
+                payment_id=payment_id,
+                since=first,
+                until=last,
+                before=await place(tx, cursor, whose, where),
+                limit=limit + 1,
+            )
+        items = [EntryBody.model_validate(_shown(row, caller)) for row in rows[:limit]]
+        return EntryPage(items=items, next_cursor=items[-1].entry_id if len(rows) > limit else None)

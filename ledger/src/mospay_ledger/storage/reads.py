@@ -55,20 +55,34 @@ select e.*, p.* from journal_entries e cross join lateral (
         coalesce(array_agg(balance_minor order by amount_minor desc, line), '{}') as afters,
         coalesce(array_agg(account_version order by amount_minor desc, line), '{}') as versions
     from postings where entry_id = e.id) p"""
-_OF_PAYMENT = f"{_ENTRY} where e.payment_id = $1 order by e.posted_at, e.id limit 200"
-_BY_ID = f"{_ENTRY} where e.id = $1"
-_PAGE = f"""
-with page as (
-    select id from journal_entries
-    where ($1 = '' or client_id = $1) and ($2 = '' or mode = $2) and ($3 = '' or currency = $3)
-        and ($4 = '' or kind = $4) and ($5 = '' or payment_id = $5)
-        and ($6::timestamptz is null or posted_at >= $6)
-        and ($7::timestamptz is null or posted_at < $7)
-        and ($8::timestamptz is null or (posted_at, id) < ($8, $9))
-    order by posted_at desc, id desc limit $10)
-{_ENTRY} where e.id in (select id from page) order by e.posted_at desc, e.id desc"""
-_POSTED_AT = """
-select posted_at from journal_entries where id = $1 and ($2 = '' or client_id = $2)"""
+_TENANT = "($2 = '' or e.client_id = $2) and ($3 = '' or e.mode = $3)"
+_OF_PAYMENT = f"""{_ENTRY} where e.payment_id = $1 and {_TENANT}
+order by e.posted_at, e.id limit 200"""
+_BY_ID = f"{_ENTRY} where e.id = $1 and {_TENANT}"
+_PLACE = """
+select posted_at from journal_entries where id = $1 and ($2 = '' or client_id = $2) and mode = $3"""
+
+
+def _page_of(whose: str, payment: str) -> str:
+    return f"""{_ENTRY} where e.id in (
+    select id from journal_entries where {whose} and {payment} and mode = $2
+        and ($3 = '' or currency = $3) and ($4 = '' or kind = $4)
+        and posted_at >= coalesce($5::timestamptz, '-infinity')
+        and posted_at < coalesce($6::timestamptz, 'infinity')
+        and (posted_at, id) < (coalesce($7::timestamptz, 'infinity'), $8)
+    order by posted_at desc, id desc limit $9)
+order by e.posted_at desc, e.id desc"""
+
+
+# Down the index of what is named (client and mode, payment, or time alone), whatever is left open.
+_PAGES = {
+    (client, payment): _page_of(
+        "client_id = $1" if client else "$1 = ''",
+        "payment_id = $10" if payment else "$10 = ''",
+    )
+    for client in (True, False)
+    for payment in (True, False)
+}
 _REVERSED_BY = "select id from journal_entries where reverses = $1"
 _STATEMENT = """
 select p.account_version, p.entry_id, p.amount_minor, p.previous_minor, p.balance_minor,
@@ -143,42 +157,49 @@ def _shown(row: Any) -> dict[str, Any]:
 _ARRAYS = {"id", "accounts", "amounts", "befores", "afters", "versions"}
 
 
-async def entries_of(tx: Tx, payment_id: str) -> list[dict[str, Any]]:
+async def entries_of(
+    tx: Tx, payment_id: str, client_id: str = "", mode: str = ""
+) -> list[dict[str, Any]]:
     """Return a payment's entries with their postings, oldest first, at most 200."""
-    return [_shown(row) for row in await tx.fetch(_OF_PAYMENT, payment_id)]
-
-
-async def posted_at(tx: Tx, entry_id: str, client_id: str) -> dt.datetime | None:
-    """Return when an entry was posted; None where it is not there, or of another client."""
-    found: dt.datetime | None = await tx.value(_POSTED_AT, entry_id, client_id)
-    return found
+    return [_shown(row) for row in await tx.fetch(_OF_PAYMENT, payment_id, client_id, mode)]
 
 
 async def page(
     tx: Tx,
-    *,
     client_id: str,
     mode: str,
+    *,
     currency: str,
     kind: str,
     payment_id: str,
     since: dt.datetime | None,
     until: dt.datetime | None,
-    before: tuple[dt.datetime | None, str],
+    before: tuple[dt.datetime, str] | None,
     limit: int,
 ) -> list[dict[str, Any]]:
-    """Return entries with their postings, newest first; an empty filter takes all.
+    """Return a mode's entries posted in [since, until), newest first; an empty filter takes all.
 
-    Posted from `since` on, before `until`, and older than `before` (when an entry was posted, its
-    id).
+    `before` is where the last page ended: (posted_at, id).
     """
-    filters = (client_id, mode, currency, kind, payment_id, since, until, *before, limit)
-    return [_shown(row) for row in await tx.fetch(_PAGE, *filters)]
+    at, entry_id = before or (None, "")
+    statement = _PAGES[client_id != "", payment_id != ""]
+    rows = await tx.fetch(
+        statement, client_id, mode, currency, kind, since, until, at, entry_id, limit, payment_id
+    )
+    return [_shown(row) for row in rows]
 
 
-async def entry(tx: Tx, entry_id: str) -> dict[str, Any] | None:
+async def place_of(tx: Tx, entry_id: str, client_id: str, mode: str) -> dt.datetime | None:
+    """Return when an entry was posted; None where a client (empty: anybody) has no such entry."""
+    found: dt.datetime | None = await tx.value(_PLACE, entry_id, client_id, mode)
+    return found
+
+
+async def entry(
+    tx: Tx, entry_id: str, client_id: str = "", mode: str = ""
+) -> dict[str, Any] | None:
     """Return an entry with its postings and `reversed_by`, or None."""
-    row = await tx.row(_BY_ID, entry_id)
+    row = await tx.row(_BY_ID, entry_id, client_id, mode)
     if row is None:
         return None
     return {**_shown(row), "reversed_by": await tx.value(_REVERSED_BY, entry_id)}
