@@ -112,6 +112,8 @@ async def test_plans_are_listed_page_by_page_and_a_tenant_sees_its_own(
         ({"effective_from": "2020-01-01T00:00:00Z"}, "effective_from"),
         ({"effective_from": "2020-01-01T00:00:00"}, "effective_from"),
         ({"effective_until": "2020-01-01T00:00:00Z"}, "effective_until"),
+        ({"effective_from": "0001-01-01T00:00:00+14:00"}, "effective_from"),
+        ({"effective_until": "9999-12-31T23:00:00-14:00"}, "effective_until"),
         ({"min_minor": 9, "max_minor": 8}, "max_minor"),
         ({"tiers": [{"from_minor": 1, "basis_points": 1}]}, "tiers"),
         ({"tiers": [{"from_minor": 0, "basis_points": -1}]}, "tiers.0.basis_points"),

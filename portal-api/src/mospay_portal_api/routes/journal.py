@@ -101,9 +101,7 @@ def router(context: Context) -> APIRouter:
         """A client's accounts, now or as of an instant; an operator's person names the client."""
         me, only = await context.speaker(person, client_id, mode)
         if only is None:
-            raise Invalid(
-                [Fault("client_id", "required", "name the client whose balances to show")]
-            )
+            raise Invalid([Fault("client_id", "required", "name the client whose they are")])
         query = {"client_id": only, "mode": mode, "at": _instant(as_of, "as_of")}
         return await house.get(LEDGER, f"{BASE}/balances", READ, me, query)
 
@@ -175,13 +173,12 @@ def reversals_router(context: Context) -> APIRouter:
         me = asker(person, None, mode)
         return await house.get(LEDGER, f"{BASE}/reversals", READ, me, query)
 
-    def deciding(name: str, words: str) -> None:
-        @routes.post(
-            f"/reversals/{{reversal_id}}/{name}", name=f"{name}_reversal", description=words
-        )
+    def deciding(name: str) -> None:
+        @routes.post(f"/reversals/{{reversal_id}}/{name}", name=f"{name}_reversal")
         async def decide(
             reversal_id: Reference, request: Request, person: Person = writes
         ) -> Reversal:
+            """Decide on what another person proposed; approved, it is posted now, and once."""
             path = f"{BASE}/reversals/{reversal_id}/{name}"
             done = Reversal(**await house.send("POST", LEDGER, path, WRITE, asker(person, None)))
             async with database.transaction() as tx:
@@ -189,6 +186,6 @@ def reversals_router(context: Context) -> APIRouter:
                 await audit.write(tx, by, what, done.entry_id, after=done.model_dump(mode="json"))
             return done
 
-    deciding("approve", "Approve what another person proposed; it is posted now, and once.")
-    deciding("reject", "Reject what was proposed; one's own as well.")
+    deciding("approve")
+    deciding("reject")
     return routes
