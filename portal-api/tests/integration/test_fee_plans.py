@@ -109,7 +109,6 @@ async def test_a_plan_for_a_client_or_service_that_is_not_there_is_refused_by_na
         ({"created_by": "usr_b"}, "created_by"),
         ({"id": "a b"}, "id"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_bad_plan_is_refused_by_its_field(
     portal: Portal, changes: dict[str, Any], field: str
