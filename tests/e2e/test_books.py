@@ -173,7 +173,7 @@ def test_another_client_and_another_mode_find_nothing_of_it(
     owner = live_stack.seed.clients[0]
     live_key = operator(live_stack).post(
         f"/clients/{owner.client_id}/credentials", {"mode": "live", "kind": "api_key"}
-    )["secret"]
+    )["api_key"]
     stranger, in_live = Reader(live_stack, 1), Reader(live_stack, 0, live_key)
     until(lambda: in_live.ask("balances").status_code, 200)  # the gateway knows the key
     for reader in (stranger, in_live):
