@@ -204,7 +204,6 @@ class _Told(BaseModel):
     """What we need of a problem the ledger tells of a request."""
 
     code: str
-    title: str
     errors: list[_ToldFault] = []
 
 
