@@ -118,22 +118,6 @@ async def test_a_tenant_sees_its_own_entries_and_its_own_sides_whomever_it_names
     assert await listed(http, live) == []
 
 
-async def test_an_entry_without_a_side_on_the_tenants_accounts_is_shown_to_it(
-    http: httpx.AsyncClient, quiet: Service, portal: TokenSigner
-) -> None:
-    client = new_id("cli")
-    token = portal.token("ledger", "ledger:write", actor="usr_a")
-    plan = {"mode": "test", "client_id": client, "basis_points": 10_000}
-    made = await http.post("/fee-plans", json=plan, headers={"authorization": f"Bearer {token}"})
-    assert made.status_code == 201, made.text
-    (entry_id,) = await book(quiet, succeeded(client_id=client))
-    headers = bearer(portal, client_id=client, mode="test")
-    (found,) = await listed(http, headers)
-    assert (found["entry_id"], found["fee_minor"], found["postings"]) == (entry_id, 1500, [])
-    one = (await http.get(f"/entries/{entry_id}", headers=headers)).json()
-    assert one["postings"] == []
-
-
 @pytest.mark.parametrize(
     ("client_id", "payment_id", "index"),
     [

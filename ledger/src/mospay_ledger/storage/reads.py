@@ -46,39 +46,41 @@ select coalesce((select case when $1 = 'live' then live_entries else test_entrie
         from blocks order by id desc limit 1), 0)
     + (select count(*) from unsealed_entries u join journal_entries e on e.id = u.entry_id
        where e.mode = $1)"""
-# A tenant may see no side of an entry of its own: a fee that took the whole amount.
 _ENTRY = """
-select e.*, p.* from journal_entries e cross join lateral (
-    select coalesce(array_agg(account_id order by amount_minor desc, line), '{}') as accounts,
-        coalesce(array_agg(amount_minor order by amount_minor desc, line), '{}') as amounts,
-        coalesce(array_agg(previous_minor order by amount_minor desc, line), '{}') as befores,
-        coalesce(array_agg(balance_minor order by amount_minor desc, line), '{}') as afters,
-        coalesce(array_agg(account_version order by amount_minor desc, line), '{}') as versions
-    from postings where entry_id = e.id) p"""
+select e.*, array_agg(p.account_id order by p.amount_minor desc, p.line) as accounts,
+    array_agg(p.amount_minor order by p.amount_minor desc, p.line) as amounts,
+    array_agg(p.previous_minor order by p.amount_minor desc, p.line) as befores,
+    array_agg(p.balance_minor order by p.amount_minor desc, p.line) as afters,
+    array_agg(p.account_version order by p.amount_minor desc, p.line) as versions
+from journal_entries e join postings p on p.entry_id = e.id"""
 _TENANT = "($2 = '' or e.client_id = $2) and ($3 = '' or e.mode = $3)"
 _OF_PAYMENT = f"""{_ENTRY} where e.payment_id = $1 and {_TENANT}
-order by e.posted_at, e.id limit 200"""
-_BY_ID = f"{_ENTRY} where e.id = $1 and {_TENANT}"
+group by e.id order by e.posted_at, e.id limit 200"""
+_BY_ID = f"{_ENTRY} where e.id = $1 and {_TENANT} group by e.id"
 _PLACE = """
 select posted_at from journal_entries where id = $1 and ($2 = '' or client_id = $2) and mode = $3"""
 
 
+# An entry without a side that the reader sees (nothing of it is on the client's accounts) is no
+# row, so it must not count as one.
 def _page_of(whose: str, payment: str) -> str:
     return f"""{_ENTRY} where e.id in (
-    select id from journal_entries where {whose} and {payment} and mode = $2
-        and ($3 = '' or currency = $3) and ($4 = '' or kind = $4)
-        and posted_at >= coalesce($5::timestamptz, '-infinity')
-        and posted_at < coalesce($6::timestamptz, 'infinity')
-        and (posted_at, id) < (coalesce($7::timestamptz, 'infinity'), $8)
-    order by posted_at desc, id desc limit $9)
-order by e.posted_at desc, e.id desc"""
+    select j.id from journal_entries j
+    where {whose} and {payment} and j.mode = $2
+        and ($3 = '' or j.currency = $3) and ($4 = '' or j.kind = $4)
+        and j.posted_at >= coalesce($5::timestamptz, '-infinity')
+        and j.posted_at < coalesce($6::timestamptz, 'infinity')
+        and (j.posted_at, j.id) < (coalesce($7::timestamptz, 'infinity'), $8)
+        and exists (select from postings p where p.entry_id = j.id)
+    order by j.posted_at desc, j.id desc limit $9)
+group by e.id order by e.posted_at desc, e.id desc"""
 
 
 # Down the index of what is named (client and mode, payment, or time alone), whatever is left open.
 _PAGES = {
     (client, payment): _page_of(
-        "client_id = $1" if client else "$1 = ''",
-        "payment_id = $10" if payment else "$10 = ''",
+        "j.client_id = $1" if client else "$1 = ''",
+        "j.payment_id = $10" if payment else "$10 = ''",
     )
     for client in (True, False)
     for payment in (True, False)
