@@ -7,9 +7,10 @@ from aiohttp import web
 from .conftest import Portal
 from .house import at
 
+THEN = "2026-11-21T08:00:00.123456Z"
 ENTRY: dict[str, Any] = {
     "entry_id": "ent_1", "kind": "capture", "client_id": "cli_1", "mode": "test",
-    "posted_at": at(-5), "occurred_at": at(-6), "currency": "RWF", "amount_minor": 1500,
+    "posted_at": THEN, "occurred_at": THEN, "currency": "RWF", "amount_minor": 1500,
     "fee_minor": 30, "fee_plan_id": "default_test", "fee_plan_version": 1, "fee_tier": None,
     "fee_returned_minor": 0, "late": False, "resolved": False, "payment_id": "pay_1",
     "attempt_id": None, "refund_id": None, "provider_reference": None, "reverses": None,
