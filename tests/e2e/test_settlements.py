@@ -12,8 +12,9 @@ from tests.conftest import LiveStack
 from .test_refunds import Merchant, until
 
 
-def test_a_captured_payment_is_settled_and_paid_out_by_two_people(live_stack: LiveStack) -> None:
-    merchant, first = Merchant(live_stack, 0), Portal(live_stack.portal_url)
+def two_admins(live_stack: LiveStack) -> tuple[Portal, Portal]:
+    """Sessions of two of the operator's people."""
+    first, second = Portal(live_stack.portal_url), Portal(live_stack.portal_url)
     first.sign_in(live_stack.admin_email, live_stack.admin_password, "admin")
     email, password = f"{secrets.token_hex(6)}@mospay.example", secrets.token_urlsafe(18)
     first.post(
@@ -21,8 +22,13 @@ def test_a_captured_payment_is_settled_and_paid_out_by_two_people(live_stack: Li
         {"audience": "admin", "name": "Second", "email": email, "role": "owner",
          "password": password},
     )  # fmt: skip
-    second = Portal(live_stack.portal_url)
     second.sign_in(email, password, "admin")
+    return first, second
+
+
+def test_a_captured_payment_is_settled_and_paid_out_by_two_people(live_stack: LiveStack) -> None:
+    merchant = Merchant(live_stack, 0)
+    first, second = two_admins(live_stack)
     client = live_stack.seed.clients[0].client_id
     paid = merchant.pay(3000, "+250780000107")
     assert paid["status"] == "succeeded", paid

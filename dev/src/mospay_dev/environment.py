@@ -69,6 +69,7 @@ def _own_variables(spec: ServiceSpec, backing: Backing) -> dict[str, str]:
                 "CREDENTIAL_PEPPER": keys["credential_pepper"],
                 "ROUTER_URL": backing.url("payment-router"),
                 "REPORTER_URL": backing.url("reporter"),
+                "LEDGER_URL": backing.url("ledger"),
             }
         case "payment-router":
             return {

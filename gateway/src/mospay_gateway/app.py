@@ -21,7 +21,13 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from mospay_gateway import handlers, routes, workers
-from mospay_gateway.clients import ReporterClient, RouterClient, SharedCounts
+from mospay_gateway.clients import (
+    LedgerClient,
+    LedgerLimits,
+    ReporterClient,
+    RouterClient,
+    SharedCounts,
+)
 from mospay_gateway.domain.addresses import AddressRules, Proxies
 from mospay_gateway.domain.catalogue import Catalogue
 from mospay_gateway.domain.idempotency import Fingerprints
@@ -76,6 +82,7 @@ def create_service(settings: GatewaySettings) -> Service:
     service.on_close(waiters.close)
     service.on_close(parts.router.close)
     service.on_close(parts.reporter.close)
+    service.on_close(parts.ledger.close)
     _run_in_every_process(
         service,
         replica,
@@ -211,9 +218,27 @@ def _parts(
             allowed=settings.allow_private_networks,
             timeout_seconds=settings.reporter_timeout_seconds,
         ),
+        ledger=_ledger(settings),
+        file_seconds=settings.ledger_file_seconds,
         fingerprints=Fingerprints(pepper),
         callback_limit_bytes=settings.callback_limit_bytes,
         enquire_every=dt.timedelta(seconds=settings.enquire_seconds),
+    )
+
+
+def _ledger(settings: GatewaySettings) -> LedgerClient:
+    return LedgerClient(
+        settings.ledger_url,
+        settings.signing_key.get_secret_value(),
+        allowed=settings.allow_private_networks,
+        limits=LedgerLimits(
+            read_seconds=settings.ledger_timeout_seconds,
+            paper_seconds=settings.ledger_paper_seconds,
+            calls=settings.ledger_calls,
+            calls_of_client=settings.ledger_calls_of_client,
+            files=settings.ledger_files,
+            files_of_client=settings.ledger_files_of_client,
+        ),
     )
 
 

@@ -1,8 +1,13 @@
-"""Calls out: payment-router's word on a payment, reporter's figures, the counts Redis shares."""
+"""Calls out: payment-router, reporter's figures, the ledger's books, the counts Redis shares."""
 
+import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
+import aiohttp
 import httpx
 import redis.asyncio as redis
 import structlog
@@ -13,10 +18,24 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from mospay_gateway.domain.errors import (
+    BooksAway,
+    Fault,
+    GatewayError,
+    InvalidRequest,
+    NotFound,
+    TooManyAtOnce,
+)
 from mospay_gateway.domain.limits import WINDOW_SECONDS, Change
 from mospay_gateway.domain.payments import NeverSeen, News
 
 log = structlog.get_logger()
+_BROKEN = (httpx.HTTPError, aiohttp.ClientError, OSError)  # no answer, late or not HTTP
+_FILES = ("application/pdf", "text/csv")
+_TOO_MUCH = {  # what the ledger says of a question whose answer is too long, in our words
+    "statement_too_long": "More entries than one file holds: choose a shorter period, or CSV",
+    "paper_too_large": "More than one PDF holds: choose a shorter period, or CSV",
+}
 
 
 class CountsAway(Exception):
@@ -137,6 +156,176 @@ class ReporterClient:
             log.info("reporter_refused", name=name, status=answer.status_code)
             return None
         return answer.content
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file on its way through. `close` it whatever happens: it holds a place among the calls."""
+
+    content: AsyncIterator[bytes]
+    media_type: str
+    disposition: str
+    close: Callable[[], Awaitable[None]]
+
+
+class FileCut(Exception):
+    """A file broke off on its way from the ledger."""
+
+
+class _Places:
+    """How many calls run at once; how many of them, and of those that wait, are one client's."""
+
+    def __init__(self, at_once: int, of_a_client: int) -> None:
+        self._places, self._of_a_client = asyncio.Semaphore(at_once), of_a_client
+        self._held: dict[str, int] = {}
+
+    @asynccontextmanager
+    async def one(self, client_id: str) -> AsyncIterator[None]:
+        """Hold a place, waiting for one; raises TooManyAtOnce."""
+        if self._held.get(client_id, 0) >= self._of_a_client:
+            raise TooManyAtOnce(self._of_a_client)
+        self._held[client_id] = self._held.get(client_id, 0) + 1
+        try:
+            async with self._places:
+                yield
+        finally:
+            self._held[client_id] -= 1
+            if not self._held[client_id]:
+                del self._held[client_id]
+
+
+class _ToldFault(BaseModel):
+    field: str
+    code: str
+    message: str
+
+
+class _Told(BaseModel):
+    """What we need of a problem the ledger tells of a request."""
+
+    code: str
+    errors: list[_ToldFault] = []
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLimits:
+    """How long the ledger is waited for (seconds), and how many calls there are at once."""
+
+    read_seconds: float
+    paper_seconds: float
+    calls: int
+    calls_of_client: int
+    files: int
+    files_of_client: int
+
+
+class LedgerClient:
+    """Asks the ledger for what is a client's own. Whose it is, is in the token alone."""
+
+    def __init__(
+        self, base_url: str, seed_base64: str, *, allowed: Sequence[Network], limits: LedgerLimits
+    ) -> None:
+        self._base_url, self._allowed, self._limits = base_url, allowed, limits
+        self._signer = TokenSigner("gateway", seed_base64)
+        self._calls = _Places(limits.calls, limits.calls_of_client)
+        self._files = _Places(limits.files, limits.files_of_client)
+        self._http: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def read(
+        self, path: str, query: Mapping[str, Any], scope: str, client_id: str, mode: str
+    ) -> bytes:
+        """Return the ledger's JSON of a path below `/internal/v1`.
+
+        Raises NotFound, InvalidRequest (with the fields as the ledger names them), TooManyAtOnce,
+        BooksAway.
+        """
+        limit = self._limits.read_seconds
+        try:
+            async with asyncio.timeout(limit), self._calls.one(client_id):
+                request = self._request(path, query, scope, client_id, mode, limit)
+                answer = await self._open().send(request)
+        except _BROKEN as error:
+            raise _away(path, type(error).__name__) from error
+        if answer.status_code == 200:
+            return answer.content
+        raise _refusal(path, answer)
+
+    async def file(
+        self, path: str, query: Mapping[str, Any], scope: str, client_id: str, mode: str
+    ) -> File:
+        """Return a PDF or CSV file as it comes; raises as `read` does, until it begins."""
+        limit = self._limits.paper_seconds
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(limit):
+                    await stack.enter_async_context(self._files.one(client_id))
+                    request = self._request(path, query, scope, client_id, mode, limit)
+                    answer = await self._open().send(request, stream=True)
+                    stack.push_async_callback(answer.aclose)
+                    kind = answer.headers.get("content-type", "").partition(";")[0]
+                    if answer.status_code == 200 and kind in _FILES:
+                        disposition = answer.headers.get("content-disposition", "attachment")
+                        return File(_pieces(answer), kind, disposition, stack.pop_all().aclose)
+                    await answer.aread()
+            except _BROKEN as error:
+                raise _away(path, type(error).__name__) from error
+        raise _refusal(path, answer)
+
+    def _open(self) -> httpx.AsyncClient:
+        if self._http is None:
+            self._http = open_client(
+                self._base_url, allowed=self._allowed, timeout_seconds=self._limits.read_seconds
+            )
+        return self._http
+
+    def _request(
+        self, path: str, query: Mapping[str, Any], scope: str, client_id: str, mode: str,
+        timeout_seconds: float,
+    ) -> httpx.Request:  # fmt: skip
+        token = self._signer.token("ledger", scope, client_id=client_id, mode=mode)
+        return self._open().build_request(
+            "GET",
+            f"/internal/v1{path}",
+            params=dict(query),
+            headers={"authorization": f"Bearer {token}"},
+            timeout=timeout_seconds,
+        )
+
+
+async def _pieces(answer: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for piece in answer.aiter_bytes():
+            yield piece
+    except _BROKEN as error:
+        raise FileCut(type(error).__name__) from error
+
+
+def _away(path: str, reason: str, retry_seconds: int = 5) -> BooksAway:
+    log.warning("ledger_not_asked", path=path, reason=reason)
+    return BooksAway(retry_seconds)
+
+
+def _refusal(path: str, answer: httpx.Response) -> GatewayError:
+    """Return what an answer of the ledger without success is to our caller."""
+    if answer.status_code == 404:
+        return NotFound("There is no such thing among yours")
+    if answer.status_code == 422:
+        try:
+            told = _Told.model_validate_json(answer.content)
+        except ValidationError:
+            return _away(path, "422 that says nothing")
+        if told.code in _TOO_MUCH:
+            return InvalidRequest([], _TOO_MUCH[told.code], told.code)
+        faults = [Fault(f.field, f.code, f.message) for f in told.errors]
+        return InvalidRequest(faults)
+    wait = answer.headers.get("retry-after", "")
+    seconds = int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 3 else 5
+    return _away(path, str(answer.status_code), max(1, seconds))
 
 
 class SharedCounts:

@@ -17,6 +17,7 @@ class GatewaySettings(ServiceSettings):
     credential_pepper: SecretStr  # base64 32 bytes, shared with portal-api: API passwords
     router_url: str  # where GET of an open payment reads through to
     reporter_url: str  # answers the dashboard endpoints
+    ledger_url: str  # answers for the books: balances, settlements, invoices
     allowed_origins: CommaList = Field(default_factory=list)  # CORS; empty allows no browser
     # base64 ed25519 seeds, comma-separated: tokens made before a rotation are good until they end
     previous_signing_keys: SecretStr = SecretStr("")
@@ -38,6 +39,14 @@ class GatewaySettings(ServiceSettings):
     token_seconds: int = Field(900, ge=60, le=3600)  # a client token lives 15 minutes
     router_timeout_seconds: float = Field(0.3, gt=0, le=5)  # then the local row is the answer
     reporter_timeout_seconds: float = Field(5, gt=0, le=30)  # then a dashboard call is a 503
+    # reads of the books: a ledger that is slow holds these, and nothing payments need
+    ledger_timeout_seconds: float = Field(5, gt=0, le=30)  # with the wait for a place: then 503
+    ledger_paper_seconds: float = Field(20, gt=0, le=60)  # until a file begins: PDFs take seconds
+    ledger_file_seconds: float = Field(120, gt=0, le=600)  # a whole file; then it is cut
+    ledger_calls: int = Field(16, ge=1, le=200)  # at once, a process
+    ledger_calls_of_client: int = Field(8, ge=1, le=200)  # of those and who waits; then 429
+    ledger_files: int = Field(4, ge=1, le=50)  # at once, a process: each may last long
+    ledger_files_of_client: int = Field(2, ge=1, le=50)
     body_limit_bytes: int = Field(1024 * 1024, ge=1024)  # a batch of 1000 sale events fits
     accept_limit: int = Field(100, ge=1, le=500)  # acceptances a statement
     accept_runners: int = Field(2, ge=1, le=4)  # statements at once
@@ -65,4 +74,5 @@ def document_values() -> dict[str, str]:
         "credential_pepper": key,
         "router_url": "http://127.0.0.1:1",
         "reporter_url": "http://127.0.0.1:1",
+        "ledger_url": "http://127.0.0.1:1",
     }

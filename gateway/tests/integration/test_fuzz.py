@@ -54,8 +54,9 @@ POSTS = (
 
 
 def fine(answer: httpx.Response) -> None:
-    """Check that an answer is one a caller can understand."""
-    assert answer.status_code < 500, (answer.request.url, answer.text)
+    """Check that an answer is one a caller can understand; there is no ledger to read from."""
+    no_books = answer.status_code == 503 and answer.json()["code"] == "books_unavailable"
+    assert answer.status_code < 500 or no_books, (answer.request.url, answer.text)
     if answer.status_code >= 400:
         assert answer.json()["code"], answer.text
 
@@ -114,17 +115,41 @@ def test_no_bytes_make_a_500(fuzzing: Any, content: bytes) -> None:
 
 QUERY = st.sampled_from(
     ["status", "service", "reference", "from", "to", "limit", "cursor", "payment_id", "days",
-     "currency", "start_date", "end_date", "field.f011", "field.", "field.f005"]
+     "currency", "start_date", "end_date", "field.f011", "field.", "field.f005", "at", "format",
+     "kind", "state", "q", "number", "direction"]
 )  # fmt: skip
 SAFE_TEXT = TEXT.map(lambda text: text.encode("utf-8", "replace").decode())
 
 
 @FUZZ
 @given(
-    path=st.sampled_from(["/v1/payments", "/v1/refunds", "/api/dashboard/nothing"])
-    | st.sampled_from(["/v1/payments/", "/v1/refunds/", "/v1/callbacks/", "/"]).flatmap(
-        lambda start: st.text("abc%/\\.0_-", max_size=20).map(lambda end: start + end)
-    ),
+    path=st.sampled_from(
+        [
+            "/v1/payments",
+            "/v1/refunds",
+            "/api/dashboard/nothing",
+            "/v1/balances",
+            "/v1/statements",
+            "/v1/journal-entries",
+            "/v1/settlements",
+            "/v1/payouts",
+            "/v1/invoices",
+            "/v1/customers",
+            "/v1/reconciliation-exceptions",
+        ]
+    )
+    | st.sampled_from(
+        [
+            "/v1/payments/",
+            "/v1/refunds/",
+            "/v1/callbacks/",
+            "/",
+            "/v1/settlements/",
+            "/v1/invoices/",
+            "/v1/payouts/",
+            "/v1/journal-entries/",
+        ]
+    ).flatmap(lambda start: st.text("abc%/\\.0_-", max_size=20).map(lambda end: start + end)),
     query=st.dictionaries(QUERY | SAFE_TEXT, SAFE_TEXT, max_size=4),
 )
 def test_no_query_makes_a_500(fuzzing: Any, path: str, query: dict[str, str]) -> None:

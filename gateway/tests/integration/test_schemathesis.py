@@ -7,6 +7,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
-from mospay_gateway.routes.examples import OPERATIONS
+from mospay_gateway.routes.documents import KNOWN
 from mospay_shared.chassis.service_tokens import TokenSigner
 from mospay_shared.contracts import FieldDefinitionV1
 from schemathesis.config import SchemathesisConfig
@@ -81,14 +82,37 @@ async def _merchant(env: dict[str, str]) -> Merchant:
         await sql.close()
 
 
-class Figures(BaseHTTPRequestHandler):
-    """Answers as reporter does: with the document's own examples."""
+# The ledger's paths, where they are not ours with another beginning.
+_BOOKS = {"entries": "journal-entries", "client-exceptions": "reconciliation-exceptions"}
+
+
+def example_of(path: str) -> tuple[str, Any]:
+    """Return media type and example of what the document says of a path of reporter or ledger."""
+    parts = path.partition("?")[0].removeprefix("/internal/v1/").split("/")
+    if parts[0] == "dashboard":
+        return "application/json", KNOWN[f"GET /api/dashboard/{parts[1]}"].success[200]
+    for ending, media in (("csv", "text/csv"), ("pdf", "application/pdf")):
+        if parts[-1].endswith("." + ending):
+            return media, ending
+    parts[0] = _BOOKS.get(parts[0], parts[0])
+    one = next((name for name in KNOWN if re.fullmatch(_pattern(name), "/".join(parts))), None)
+    assert one is not None, path
+    return "application/json", KNOWN[one].success[200]
+
+
+def _pattern(operation: str) -> str:
+    return re.sub(r"\\{[a-z_]+\\}", "[^/.]+", re.escape(operation.removeprefix("GET /v1/")))
+
+
+class House(BaseHTTPRequestHandler):
+    """Answers as reporter and ledger do: with the document's own examples."""
 
     def do_GET(self) -> None:
-        """GET /internal/v1/dashboard/{name}."""
-        name = self.path.partition("?")[0].rpartition("/")[2]
-        body = json.dumps(OPERATIONS[f"GET /api/dashboard/{name}"].success[200]).encode()
+        """GET /internal/v1/…."""
+        media, example = example_of(self.path)
+        body = json.dumps(example).encode()
         self.send_response(200)
+        self.send_header("content-type", media)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -98,9 +122,9 @@ class Figures(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def reporter_url() -> Iterator[str]:
-    """A reporter on a free port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Figures)
+def house_url() -> Iterator[str]:
+    """Reporter and ledger on a free port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), House)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -108,11 +132,12 @@ def reporter_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def live(gateway_env: dict[str, str], infrastructure: Any, reporter_url: str) -> Iterator[Live]:
+def live(gateway_env: dict[str, str], infrastructure: Any, house_url: str) -> Iterator[Live]:
     """A gateway process."""
     env = {
         **gateway_env,
-        "GATEWAY_REPORTER_URL": reporter_url,
+        "GATEWAY_REPORTER_URL": house_url,
+        "GATEWAY_LEDGER_URL": house_url,
         "PORTAL_SIGNING_KEY": infrastructure.keys["portal_signing"],
         "LEDGER_SIGNING_KEY": infrastructure.keys["ledger_signing"],
         **{

@@ -55,6 +55,21 @@ async def ledger(new_ledger: Callable[[], Service]) -> AsyncIterator[Service]:
         yield service
 
 
+@pytest.fixture
+async def quiet(new_ledger: Callable[[], Service]) -> AsyncIterator[Service]:
+    """A ledger whose pools are open; nothing runs but what a test runs."""
+    service = new_ledger()
+    await service.database.open()
+    yield service
+    await service.database.close()
+
+
+@pytest.fixture
+def provider() -> str:
+    """A microservice of this test's own."""
+    return "sim-" + new_id("m")
+
+
 @asynccontextmanager
 async def running(service: Service) -> AsyncIterator[Service]:
     """Start a ledger, wait until it is ready for messages, and stop it in the end."""
@@ -228,11 +243,8 @@ async def balances(ledger: Service, client_id: str, currency: str = "RWF") -> di
 
 
 @pytest.fixture
-async def desk(new_ledger: Callable[[], Service], portal: TokenSigner) -> AsyncIterator["Desk"]:
+def desk(quiet: Service, portal: TokenSigner) -> "Desk":
     """A ledger without its workers, for a client of its own: its clock is the test's."""
     from .settling_desk import Desk  # it takes what this module makes
 
-    service = new_ledger()
-    await service.database.open()
-    yield Desk(service, portal)
-    await service.database.close()
+    return Desk(quiet, portal)

@@ -35,9 +35,10 @@ def bearer(portal: TokenSigner, scope: str = "ledger:read", **claims: str) -> di
 
 
 async def planned(http: httpx.AsyncClient, portal: TokenSigner, **terms: Any) -> Any:
-    """Put a plan in force."""
+    """Put a plan in force, as the person `usr_a`."""
     body = {"mode": "test", "currency": "RWF"} | terms
-    answer = await http.post("/fee-plans", json=body, headers=bearer(portal, "ledger:write"))
+    writes = bearer(portal, "ledger:write", actor="usr_a")
+    answer = await http.post("/fee-plans", json=body, headers=writes)
     assert answer.status_code == 201, answer.text
     return answer.json()
 
@@ -52,9 +53,7 @@ async def test_plan_with_tiers_min_and_max_prices_and_is_stored_with_the_entry(
     http: httpx.AsyncClient, ledger: Service, portal: TokenSigner
 ) -> None:
     client = new_id("cli")
-    made = await planned(
-        http, portal, client_id=client, tiers=TIERS, min_minor=20, max_minor=100, created_by="usr_a"
-    )
+    made = await planned(http, portal, client_id=client, tiers=TIERS, min_minor=20, max_minor=100)
     assert (made["version"], made["created_by"]) == (1, "usr_a")
     amounts = {500: (20, 1), 1000: (30, 1), 4999: (100, 1), 5000: (75, 2), 50_000: (100, 2)}
     booked = await post(ledger, *(succeeded(client_id=client, amount_minor=a) for a in amounts))
@@ -113,6 +112,8 @@ async def test_plans_are_listed_page_by_page_and_a_tenant_sees_its_own(
         ({"effective_from": "2020-01-01T00:00:00Z"}, "effective_from"),
         ({"effective_from": "2020-01-01T00:00:00"}, "effective_from"),
         ({"effective_until": "2020-01-01T00:00:00Z"}, "effective_until"),
+        ({"effective_from": "0001-01-01T00:00:00+14:00"}, "effective_from"),
+        ({"effective_until": "9999-12-31T23:00:00-14:00"}, "effective_until"),
         ({"min_minor": 9, "max_minor": 8}, "max_minor"),
         ({"tiers": [{"from_minor": 1, "basis_points": 1}]}, "tiers"),
         ({"tiers": [{"from_minor": 0, "basis_points": -1}]}, "tiers.0.basis_points"),

@@ -1,4 +1,4 @@
-"""0002 over books that 0001 wrote: nothing lost, running balances filled in, rules in force."""
+"""Migrations over what versions before them wrote: 0002 over books, 0007 over exceptions."""
 
 import asyncio
 import os
@@ -132,3 +132,63 @@ async def test_books_of_before_go_on_under_the_new_rules(
     )  # fmt: skip
     await owner.close()
     assert len(forced) == 8
+
+
+EXCEPTIONS = [
+    """insert into expected_lines (entry_id, microservice, mode, currency, kind, amount_minor,
+        client_id, payment_id, occurred_at, posted_at, state)
+    values ('ent_1', 'momo', 'test', 'RWF', 'payment', 1500, 'cli_old', 'pay_1', now(), now(),
+        'missing_there')""",
+    """insert into reconciliation_exceptions (id, kind, microservice, mode, currency, stated_minor,
+        expected_minor, delta_minor, entry_id, payment_id, import_id, line_no, occurred_at, state,
+        due_at)
+    values ('exc_1', 'missing_there', 'momo', 'test', 'RWF', 0, 1500, -1500, 'ent_1', 'pay_1',
+            null, null, now(), 'open', now()),
+        ('exc_2', 'missing_here', 'momo', 'test', 'RWF', 5, 0, 5, null, 'pay_1', 'imp_1', 1, now(),
+            'open', now()),
+        ('exc_3', 'missing_here', 'momo', 'live', 'RWF', 5, 0, 5, null, 'pay_1', 'imp_1', 2, now(),
+            'open', now()),
+        ('exc_4', 'missing_here', 'momo', 'test', 'RWF', 5, 0, 5, null, null, 'imp_1', 3, now(),
+            'open', now())""",
+]
+
+
+async def test_exceptions_of_before_get_the_client_they_are_about(
+    infrastructure: Cluster, ledger_env: dict[str, str]
+) -> None:
+    name = new_id("old")
+    await make_database(infrastructure.postgres_url, SERVICES["ledger"], infrastructure.keys, name)
+    urls = {
+        role: ledger_env[f"LEDGER_{role}DATABASE_URL"].rpartition("/")[0] + f"/{name}"
+        for role in ("MIGRATION_", "WORKER_", "")
+    }
+    folder = SERVICES["ledger"].folder / "migrations/versions"
+    server = await asyncpg.connect(infrastructure.postgres_url)
+    try:
+        await asyncio.to_thread(_upgrade, folder, urls["MIGRATION_"], "0006")
+        worker = await asyncpg.connect(urls["WORKER_"])
+        for statement in EXCEPTIONS:
+            await worker.execute(statement)
+        await asyncio.to_thread(_upgrade, folder, urls["MIGRATION_"], "0007")
+        rows = await worker.fetch("select id, client_id from reconciliation_exceptions")
+        forced = await worker.fetchval(
+            "select count(*) from pg_class where relname = any($1) and relforcerowsecurity",
+            ["reconciliation_exceptions", "expected_lines"],
+        )
+        await worker.close()
+        request = await asyncpg.connect(urls[""])
+        async with request.transaction():
+            await request.execute(
+                "select set_config('mospay.client_id', 'cli_old', true), "
+                "set_config('mospay.mode', 'test', true)"
+            )
+            seen = await request.fetch("select id from reconciliation_exceptions order by id")
+        await request.close()
+    finally:
+        await server.execute(f'drop database if exists "{name}" with (force)')
+        await server.close()
+    assert dict(map(tuple, rows)) == {
+        "exc_1": "cli_old", "exc_2": "cli_old", "exc_3": None, "exc_4": None,
+    }  # fmt: skip
+    assert forced == 2
+    assert [row["id"] for row in seen] == ["exc_1", "exc_2"]

@@ -97,9 +97,13 @@ class House:
         scope: str,
         asker: Asker,
         query: Mapping[str, Any] | None = None,
+        *,
+        timeout_seconds: float | None = None,
     ) -> Any:
         """GET an object or a list, or None when the service has none (404); raises HouseError."""
-        return await self._call("GET", service, path, scope, asker, query=query)
+        return await self._call(
+            "GET", service, path, scope, asker, query=query, timeout_seconds=timeout_seconds
+        )
 
     async def get(
         self,
@@ -108,9 +112,14 @@ class House:
         scope: str,
         asker: Asker,
         query: Mapping[str, Any] | None = None,
+        *,
+        timeout_seconds: float | None = None,
     ) -> Any:
-        """GET an object or a list that is always there; raises HouseError."""
-        found = await self.find(service, path, scope, asker, query)
+        """GET an object or a list that is always there; raises HouseError.
+
+        `timeout_seconds` is for what takes longer than most reads.
+        """
+        found = await self.find(service, path, scope, asker, query, timeout_seconds=timeout_seconds)
         if found is None:
             raise Unavailable(service, f"it has no {path}")
         return found

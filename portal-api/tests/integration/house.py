@@ -16,6 +16,7 @@ from mospay_shared.chassis.service_tokens import Caller, TokenVerifier
 from mospay_shared.ids import new_id
 
 SETTLING = ("settlements", "settlement-terms", "payouts", "statements")
+BOOKS = ("entries", "reversals", "fee-plans", "balances", "verify")
 SERVICES = {
     "gateway": "GATEWAY",
     "payment-router": "ROUTER",
@@ -92,7 +93,7 @@ class House:
     broken: set[str] = field(default_factory=set)
     risk: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     sent: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
-    # of router (functions) and ledger (settlements), by path
+    # of router (functions) and ledger (settlements, books), by path
     answers: dict[str, Any] = field(default_factory=dict)
     uploads: list[bytes] = field(default_factory=list)  # files, as they came
     pushed: list[dict[str, Any]] = field(default_factory=list)  # told to the gateway by a worker
@@ -207,8 +208,8 @@ class House:
             return {**self.routed[rest], "id": self._visible(caller, rest)["id"]}
         if service == "ledger" and name == "guest":
             return self._guest(request, caller, rest, body)
-        kept = name in BILLING or name == "reconciliation" or name.partition(".")[0] in SETTLING
-        if service == "ledger" and kept:
+        kept = (*BILLING, *BOOKS, *SETTLING, "reconciliation")
+        if service == "ledger" and name.partition(".")[0] in kept:
             return self._functions(request, path, body)
         if service == "ledger":
             return self._ledger(name, rest)

@@ -41,6 +41,12 @@ BODIES: dict[str, dict[str, Any]] = {
         "lines": [{"description": "x", "quantity": "1", "unit_price_minor": 1}],
     },
     "POST /invoices/inv_x/void?mode=test": {"reason": "why", "version": 1},
+    "POST /fee-plans": {
+        "mode": "test", "currency": "RWF", "basis_points": 100, "fixed_minor": 1, "min_minor": 1,
+        "max_minor": 9, "tiers": [{"from_minor": 0, "basis_points": 1}], "fee_on_refund": "keep",
+        "effective_from": "2999-01-01T00:00:00Z", "client_id": "c", "id": "plan_x",
+    },
+    "POST /journal-entries/ent_x/reversals": {"kind": "reversal", "reason": "why"},
     "POST /users": {
         "audience": "client", "company_id": "c", "name": "x", "email": "a@example.com",
         "role": "owner", "password": "123456789012",
@@ -128,6 +134,18 @@ async def test_body_that_is_no_object_is_a_problem(admin: Browser, content: byte
         "/dashboard?mode=test&range=1y",
         "/dashboard?mode=test&currency=rwf",
         "/stream?topics=",
+        "/journal-entries",
+        "/journal-entries?mode=test&kind=Cash",
+        "/journal-entries?mode=test&from=yesterday",
+        "/journal-entries?mode=test&to=2026-01-01T00:00:00",
+        "/journal-entries?mode=test&from=0001-01-01T00:00:00%2B14:00",
+        "/journal-entries?mode=test&payment_id=%00",
+        "/balances?mode=test",
+        "/trial-balance?mode=test&as_of=soon",
+        "/trial-balance?mode=test&as_of=9999-12-31T23:59:59-14:00",
+        "/journal/verify?from=0",
+        "/reversals?mode=test&state=done",
+        "/fee-plans?mode=demo",
     ],
 )
 async def test_bad_query_is_named(admin: Browser, path: str) -> None:

@@ -158,15 +158,6 @@ async def test_lists_without_the_reporter_say_who_is_away_and_when_to_come_back(
     assert (await admin.get("/trial-balance?mode=test")).status_code == 503
 
 
-async def test_trial_balance_is_for_the_operator(portal: Portal) -> None:
-    admin = await portal.admin()
-    browser, _, _ = await portal.merchant(admin)
-    await portal.house.up("ledger")
-    assert (await admin.get("/trial-balance?mode=live")).json()["balanced"] is True
-    answer = await browser.get("/trial-balance?mode=live")
-    assert answer.status_code == 403 and answer.json()["permission"] == "ledger:read"
-
-
 async def test_endpoint_secret_is_shown_once_and_never_kept_here(portal: Portal) -> None:
     admin = await portal.admin()
     _, client, _ = await portal.merchant(admin)

@@ -20,6 +20,17 @@ FOREIGN = {
     "GET /bff/v1/payments/{payment}/trace": 404,
     "GET /bff/v1/dashboard?mode=test&client_id={client}": 404,
     "GET /bff/v1/trial-balance?mode=test": 403,
+    "GET /bff/v1/journal-entries?mode=test&client_id={client}": 404,
+    "GET /bff/v1/journal-entries/ent_x": 404,
+    "GET /bff/v1/balances?mode=test&client_id={client}": 404,
+    "GET /bff/v1/journal/verify": 403,
+    "POST /bff/v1/journal-entries/ent_x/reversals": 403,
+    "GET /bff/v1/reversals?mode=test&client_id={client}": 403,
+    "POST /bff/v1/reversals/rev_x/approve": 403,
+    "POST /bff/v1/reversals/rev_x/reject": 403,
+    "GET /bff/v1/fee-plans?mode=test&client_id={client}": 403,
+    "POST /bff/v1/fee-plans": 403,
+    "POST /bff/v1/fee-plans/simulate": 403,
     "GET /bff/v1/settlements?mode=test&client_id={client}": 404,
     "GET /bff/v1/settlements/set_x": 404,
     "GET /bff/v1/settlements/set_x/lines": 404,
@@ -157,6 +168,9 @@ OWN_ONLY = {
 BODIES = {
     "POST /bff/v1/settlement-terms": {"mode": "test", "hold_days": 1},
     "POST /bff/v1/settlements/run": {"mode": "test"},
+    "POST /bff/v1/journal-entries/ent_x/reversals": {"kind": "reversal", "reason": "mine"},
+    "POST /bff/v1/fee-plans": {"mode": "test", "client_id": "{client}"},
+    "POST /bff/v1/fee-plans/simulate": {"mode": "test", "client_id": "{client}"},
     "POST /bff/v1/payouts": {
         "client_id": "{client}", "mode": "test", "currency": "RWF", "amount_minor": 5,
     },
@@ -219,7 +233,9 @@ BODIES = {
 def shape(route: str) -> str:
     """A route's method and path without the names of what it is about."""
     return re.sub(
-        r"\{\w+\}|(svc|asg|ipr|rsl|rtr|rsk|rle|set|po|exc|imp)_x", "{}", route.partition("?")[0]
+        r"\{\w+\}|(svc|asg|ipr|rsl|rtr|rsk|rle|set|po|exc|imp|ent|rev)_x",
+        "{}",
+        route.partition("?")[0],
     )
 
 

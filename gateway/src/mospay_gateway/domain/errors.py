@@ -15,6 +15,8 @@ GatewayError
 ├── AlreadyFinal          the payment has ended, so it can't be cancelled
 ├── NotRetryable          only a payment that ended without money can be retried
 ├── NotRefundable         only a payment that succeeded can be refunded
+├── BooksAway             the ledger can't answer right now
+├── TooManyAtOnce         more reads of the books at once than one client may have
 └── NotFound              no such thing, or not this tenant's
 """
 
@@ -146,6 +148,25 @@ class NotRefundable(GatewayError):
     """The payment has not succeeded."""
 
     code = "not_refundable"
+
+
+class BooksAway(GatewayError):
+    """The ledger does not answer, or not as it should; payments go on."""
+
+    code = "books_unavailable"
+
+    def __init__(self, retry_seconds: int = 5) -> None:
+        super().__init__("The books can't be read right now; try again shortly")
+        self.retry_seconds = retry_seconds
+
+
+class TooManyAtOnce(GatewayError):
+    """The client has as many reads of the books under way as one client may have."""
+
+    code = "too_many_at_once"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"More than {limit} such reads at once; wait for one to end")
 
 
 class NotFound(GatewayError):

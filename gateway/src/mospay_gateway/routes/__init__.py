@@ -1,4 +1,4 @@
-"""HTTP in: the field API, `/v1/payments`, tokens, callbacks, and the API log around them."""
+"""HTTP in: the field API, `/v1/…`, tokens, callbacks, and the API log around them."""
 
 from typing import Final, TypeGuard
 
@@ -8,13 +8,16 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from mospay_gateway.routes import (
+    balances,
     callbacks,
     changes,
     dashboard,
     events,
     field_api,
+    invoices,
     payments,
     refunds,
+    settlements,
     tokens,
 )
 from mospay_gateway.routes.parts import Parts
@@ -38,6 +41,9 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
     field_api.add_routes(routes, parts)
     tokens.add_routes(routes, parts)
     callbacks.add_routes(routes, parts)
+    balances.add_routes(routes, parts)
+    settlements.add_routes(routes, parts)
+    invoices.add_routes(routes, parts)
     added = routes.routes[len(before) :]
     routes.routes[:] = [*(_Short(route) for route in added if _is_hot(route)), *added, *before]
 

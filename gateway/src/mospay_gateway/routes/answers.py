@@ -39,6 +39,8 @@ _STATUSES: dict[type[GatewayError], int] = {
     errors.NotRetryable: 422,
     errors.NotRefundable: 422,
     errors.TooMany: 429,
+    errors.TooManyAtOnce: 429,
+    errors.BooksAway: 503,
 }
 _HEADERS = {
     401: {"WWW-Authenticate": 'Basic realm="mospay", Bearer realm="mospay"'},
@@ -75,9 +77,9 @@ def problem_of(error: GatewayError) -> Problem:
     status = next(s for kind, s in _STATUSES.items() if type(error) is kind)
     faults = error.faults[:50] if isinstance(error, InvalidRequest) else []
     headers = _HEADERS.get(status)
-    if isinstance(error, errors.StillOpen):
+    if isinstance(error, (errors.StillOpen, errors.TooManyAtOnce)):
         headers = {"Retry-After": "1"}
-    if isinstance(error, errors.TooMany):
+    if isinstance(error, (errors.TooMany, errors.BooksAway)):
         headers = {"Retry-After": str(error.retry_seconds)}
     return Problem(
         status,

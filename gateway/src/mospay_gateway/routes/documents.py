@@ -6,9 +6,11 @@ from fastapi import FastAPI
 from mospay_shared.chassis.problems import BASE, MEDIA_TYPE, ProblemBody
 
 from mospay_gateway.routes.answers import FIELD_API
+from mospay_gateway.routes.book_examples import BOOKS
 from mospay_gateway.routes.examples import OPERATIONS, PROBLEMS, REQUEST_ID, Operation
 from mospay_gateway.routes.field_api import FieldError
 
+KNOWN = OPERATIONS | BOOKS
 _SCHEMAS = "#/components/schemas/"
 _SECURITY_SCHEMES = {
     "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -61,7 +63,7 @@ def _complete(document: dict[str, Any]) -> None:
     document["components"]["securitySchemes"] = _SECURITY_SCHEMES
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            known = OPERATIONS.get(f"{method.upper()} {path}")
+            known = KNOWN.get(f"{method.upper()} {path}")
             if known is not None:
                 _complete_operation(operation, known, path)
 
@@ -87,6 +89,8 @@ def _successes(generated: dict[str, Any], known: Operation) -> dict[str, Any]:
         response = generated.get(str(status), shown)
         schema = (response.get("content") or {}).get("application/json", {}).get("schema", {})
         content = {known.media: {"schema": schema or {"type": known.schema}, "example": example}}
+        for media, begins in known.files.items():
+            content[media] = {"schema": {"type": "string", "format": "binary"}, "example": begins}
         found[str(status)] = {
             "description": response["description"],
             "content": content,

@@ -19,6 +19,7 @@ from mospay_gateway.usecases.limits import headers as limit_headers
 
 _PUBLIC = ("/v1/", "/api/", "/webhooks/")  # what client apps and providers call
 _BODIES_LEFT_OUT = ("/v1/callbacks/", "/webhooks/")  # a provider's words are not ours to copy
+_OF_PEOPLE = ("/v1/customers", "/v1/invoices")  # names and addresses: refusals alone are kept
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
@@ -44,6 +45,7 @@ class ApiLogEdge:
         state["address"] = self._address(scope)
         call = Call(scope["method"], scope["path"], state["address"], now(), state=state)
         bodies = not call.path.startswith(_BODIES_LEFT_OUT)
+        of_people = call.path.startswith(_OF_PEOPLE)
         hear = self._hearing(call, receive, bodies)
         started = time.perf_counter()
 
@@ -52,8 +54,8 @@ class ApiLogEdge:
                 call.status = message["status"]
                 if held := state.get("limits"):
                     message["headers"] = [*message.get("headers", ()), *limit_headers(held)]
-            elif bodies and len(call.response_body) <= BODY_LIMIT:
-                call.response_body += message.get("body", b"")
+            elif bodies and (call.status >= 400 or not of_people):
+                call.response_body = _kept(call.response_body, message)
             await send(message)
 
         try:
@@ -89,11 +91,18 @@ class ApiLogEdge:
                 headers = {"Connection": "close"}
                 raise Problem(408, "body_too_slow", title, headers=headers) from None
             whole = not message.get("more_body", False)
-            if bodies and len(call.request_body) <= BODY_LIMIT:
-                call.request_body += message.get("body", b"")
+            if bodies:
+                call.request_body = _kept(call.request_body, message)
             return message
 
         return hear
+
+
+def _kept(body: bytes, message: Message) -> bytes:
+    """Return what is kept of a body with its next piece: one byte too many says it is too long."""
+    room = BODY_LIMIT + 1 - len(body)
+    piece: bytes = message.get("body", b"")
+    return body + piece[:room] if room > 0 and piece else body
 
 
 class GateEdge:

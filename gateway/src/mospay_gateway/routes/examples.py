@@ -67,13 +67,18 @@ PROBLEMS: dict[str, tuple[int, str, list[dict[str, str]]]] = {
         503, "The gateway can't reach its database right now; send the same request again shortly",
         []),
     "reporter_unavailable": (503, "Figures are not available right now; try again shortly", []),
+    "books_unavailable": (503, "The books can't be read right now; try again shortly", []),
+    "too_many_at_once": (429, "More than 8 such reads at once; wait for one to end", []),
+    "statement_too_long": (
+        422, "More entries than one file holds: choose a shorter period, or CSV", []),
+    "paper_too_large": (422, "More than one PDF holds: choose a shorter period, or CSV", []),
 }  # fmt: skip
 
-_AUTH = (
+AUTH = (
     "not_authenticated", "token_expired", "client_inactive", "address_refused", "rate_limited",
     "directory_incomplete",
 )  # fmt: skip
-_READ = (*_AUTH, "temporarily_unavailable")
+_READ = (*AUTH, "temporarily_unavailable")
 _BODY = ("invalid_json", "body_too_large", "body_too_slow", "invalid_request")
 _WRITE = (*_READ, *_BODY)
 _KEY = (
@@ -84,7 +89,10 @@ _KEY = (
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation's examples: `success` by status, `errors` by code; `media` of a success."""
+    """An operation's examples: `success` by status, `errors` by code; `media` of a success.
+
+    `files` are the other media a success may have, with how such a file begins.
+    """
 
     success: dict[int, Any]
     errors: tuple[str, ...] = ()
@@ -93,6 +101,7 @@ class Operation:
     media: str = "application/json"
     schema: str = "object"
     headers: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def _headers(*names: str) -> dict[str, Any]:
@@ -178,7 +187,7 @@ _WEBHOOK = Operation(
 
 
 def _figures(body: dict[str, Any]) -> Operation:
-    return Operation({200: {"currency": "RWF", **body}}, (*_AUTH, "invalid_request",
+    return Operation({200: {"currency": "RWF", **body}}, (*AUTH, "invalid_request",
                                                           "reporter_unavailable"))  # fmt: skip
 
 
@@ -233,12 +242,12 @@ OPERATIONS: dict[str, Operation] = {
              "f003": "akaliza_live", "title": "Collection", "currency": "RWF", "available": True,
              "limits": _LIMITS, "answer_wait_seconds": 30, "fields": [
                  {"code": "f005", "label": "Phone", "type": "phone", "required": True,
-                  "mask": False, "order": 5}]}]}}, _AUTH),
+                  "mask": False, "order": 5}]}]}}, AUTH),
     "GET /api/v1/client/profile": Operation(
         {200: {**_SUCCESS, "message": "Akaliza Shop", "profile": {
             "client_id": f"cli_{_TAIL}", "name": "Akaliza Shop", "app_id": "akaliza_live",
             "mode": "live", "currency": "RWF", "time_zone": "Africa/Kigali",
-            "answer_wait_seconds": 30}}}, _AUTH),
+            "answer_wait_seconds": 30}}}, AUTH),
     "POST /api/v1/auth/token": Operation(
         {200: {"status": "200", "message": "Token issued", "token": "eyJhbGciOiJFZERTQSJ9.e30.c2ln",
                "token_type": "Bearer", "expires_in": 900}},

@@ -14,7 +14,7 @@ from mospay_shared.contracts import ServiceV1
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from mospay_gateway.clients import ReporterClient, RouterClient
+from mospay_gateway.clients import LedgerClient, ReporterClient, RouterClient
 from mospay_gateway.domain.catalogue import Catalogue, ClientApp
 from mospay_gateway.domain.errors import Fault, InvalidRequest, NotJson
 from mospay_gateway.domain.idempotency import Fingerprints, read_key
@@ -44,6 +44,8 @@ class Parts:
     waiters: Waiters
     router: RouterClient
     reporter: ReporterClient
+    ledger: LedgerClient
+    file_seconds: float
     fingerprints: Fingerprints
     callback_limit_bytes: int
     enquire_every: dt.timedelta

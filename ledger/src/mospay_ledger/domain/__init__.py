@@ -20,11 +20,13 @@ from mospay_ledger.domain.entries import (
     Posting,
     VoidEffect,
     capture_key,
+    check_reversible,
     is_balanced,
     refund_key,
 )
 from mospay_ledger.domain.errors import (
     AMOUNT_LIMIT_MINOR,
+    AlreadyProposed,
     AlreadyReversed,
     AmountTooLarge,
     EntryMissing,
@@ -37,6 +39,7 @@ from mospay_ledger.domain.errors import (
     NotProven,
     NotReversible,
     NotStorable,
+    ReversalMissing,
     TooManyAmounts,
 )
 from mospay_ledger.domain.events import (
@@ -55,6 +58,7 @@ __all__ = [
     "CLIENT_KINDS",
     "ENTRY_KINDS",
     "Account",
+    "AlreadyProposed",
     "AlreadyReversed",
     "AmountTooLarge",
     "Books",
@@ -79,6 +83,7 @@ __all__ = [
     "NotStorable",
     "NothingToPost",
     "Posting",
+    "ReversalMissing",
     "TermsInvalid",
     "Tier",
     "TooManyAmounts",
@@ -86,6 +91,7 @@ __all__ = [
     "accounts_of",
     "capture_key",
     "check_postable",
+    "check_reversible",
     "clearing",
     "fees",
     "is_balanced",

@@ -24,6 +24,7 @@ from mospay_ledger.domain.entries import (
     Posting,
     VoidEffect,
     capture_key,
+    check_reversible,
     merged,
     refund_key,
 )
@@ -31,7 +32,6 @@ from mospay_ledger.domain.errors import (
     FeePlanMissing,
     ForeignRefund,
     NotEnough,
-    NotReversible,
 )
 from mospay_ledger.domain.events import books_of
 from mospay_ledger.domain.fees import FeePlan, share
@@ -39,7 +39,6 @@ from mospay_ledger.domain.movements import Movement
 
 # What an amount is taken from, in this order; a client's debt is the last resort.
 SOURCES = ("available", "pending")
-REVERSIBLE = ("capture", "second_capture", "refund", "over_refund", "settlement")
 Outcome = Entry | VoidEffect | None
 
 
@@ -160,8 +159,7 @@ class Books:
         With `keep_fee` (a chargeback) the operator keeps the fee and the client bears it. Raises
         NotReversible.
         """
-        if entry.kind not in REVERSIBLE or (keep_fee and entry.kind != "capture"):
-            raise NotReversible(f"{entry.id} is a {entry.kind}")
+        check_reversible(entry, keep_fee=keep_fee)
         if entry.kind == "settlement":
             self._check_settled(entry)
             sides = [Posting(side.account, -side.amount_minor) for side in entry.postings]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mospay_shared.contracts import PaymentEventV1
 
 from mospay_ledger.domain.accounts import Account
+from mospay_ledger.domain.errors import NotReversible
 from mospay_ledger.domain.fees import Fee
 
 ENTRY_KINDS = (
@@ -29,6 +30,7 @@ ENTRY_KINDS = (
     "suspense_in",
     "provider_fee",
 )
+REVERSIBLE = ("capture", "second_capture", "refund", "over_refund", "settlement")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,17 @@ def capture_key(payment: PaymentEventV1) -> str:
 def refund_key(refund_id: str, what: str) -> str:
     """Return the natural key of a refund's `reserved`, `released` or `refund`."""
     return f"{refund_id}:{what}"
+
+
+def check_reversible(entry: Entry, *, keep_fee: bool) -> None:
+    """Raise NotReversible for what ends by its own follower, or goes with what it was posted for.
+
+    With `keep_fee` it is a chargeback, which only a capture has.
+    """
+    kinds = ("capture",) if keep_fee else REVERSIBLE
+    if entry.kind not in kinds or not entry.client_id:
+        what = "charged back" if keep_fee else "taken back"
+        raise NotReversible(f"{entry.id} is a {entry.kind}; {', '.join(kinds)} can be {what}")
 
 
 def merged(postings: Iterable[Posting]) -> tuple[Posting, ...]:

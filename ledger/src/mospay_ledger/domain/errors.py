@@ -13,6 +13,8 @@ LedgerError
 ├── EntryMissing     no such entry
 ├── NotReversible    an entry that ends by its own follower, or is a reversal itself
 ├── AlreadyReversed  an entry is reversed once
+├── AlreadyProposed  somebody has proposed a reversal of it; that comes first
+├── ReversalMissing  no such proposal
 └── …                what settlements and payouts refuse (settling.py)
 """
 
@@ -106,3 +108,15 @@ class AlreadyReversed(LedgerError):
     """An entry is reversed once."""
 
     code = "already_reversed"
+
+
+class AlreadyProposed(LedgerError):
+    """A reversal of the entry is proposed; it is decided on before there is another."""
+
+    code = "already_proposed"
+
+
+class ReversalMissing(LedgerError):
+    """There is no such proposed reversal."""
+
+    code = "reversal_missing"

@@ -1,10 +1,11 @@
-"""HTTP into the ledger, for portal-api and the operator: tenant-safe by query and RLS."""
+"""HTTP into the ledger, for portal-api, the gateway and the operator: tenant-safe, twice."""
 
 from fastapi import APIRouter
 from mospay_shared.chassis.service import Service
 
 from mospay_ledger.routes import (
     accounts,
+    client_exceptions,
     customers,
     entries,
     exceptions,
@@ -15,6 +16,7 @@ from mospay_ledger.routes import (
     paying,
     payouts,
     provider_statements,
+    reversals,
     settlement_files,
     settlements,
     statements,
@@ -32,6 +34,7 @@ def router(service: Service, settings: LedgerSettings, till: Till) -> APIRouter:
     routes = APIRouter(prefix="/internal/v1", tags=["internal"])
     accounts.add(routes, service, settings)
     entries.add(routes, service)
+    reversals.add(routes, service)
     fees.add(routes, service, settings)
     trust.add(routes, service, settings)
     settlements.add(routes, service, settings)
@@ -45,4 +48,5 @@ def router(service: Service, settings: LedgerSettings, till: Till) -> APIRouter:
     guest.add(routes, service, till)
     provider_statements.add(routes, service, settings)
     exceptions.add(routes, service, settings)
+    client_exceptions.add(routes, service)
     return routes

@@ -32,6 +32,7 @@ from mospay_ledger.routes.common import (
 )
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import reads
+from mospay_ledger.usecases import statements
 
 KIND = f"^({'|'.join(ACCOUNT_KINDS)}|)$"
 AccountId = Annotated[str, Path(max_length=200, pattern=PRINTABLE)]
@@ -90,10 +91,29 @@ class Accounts(BaseModel):
     next_cursor: str | None = Field(examples=[None])
 
 
-class ClientBalances(BaseModel):
-    """The accounts of a client."""
+class Holdings(BaseModel):
+    """What a client has in one currency, minor units: its own is positive, its debt negative.
 
+    Held is reserved by refunds and payouts under way, or kept back of settlements for a time.
+    `balance_minor` sums the four; `refund_due_minor` beside it is owed back to payers.
+    """
+
+    currency: str = Field(examples=["RWF"])
+    mode: str = Field(examples=["test"])
+    pending_minor: int = Field(examples=[1470])
+    available_minor: int = Field(examples=[0])
+    held_minor: int = Field(examples=[0])
+    debt_minor: int = Field(examples=[0])
+    balance_minor: int = Field(examples=[1470])
+    refund_due_minor: int = Field(examples=[0])
+
+
+class ClientBalances(BaseModel):
+    """The accounts of a client, and what they come to in each currency and mode."""
+
+    as_of: dt.datetime = Field(examples=[EXAMPLE_TIME])
     balances: list[AccountBody]
+    holdings: list[Holdings]
 
 
 class StatementLine(BaseModel):
@@ -148,6 +168,23 @@ def trial_of(rows: Sequence[Any], as_of: dt.datetime, entries: int | None) -> Tr
             )
         )
     return TrialBalance(balanced=balanced, as_of=as_of, currencies=currencies, entries=entries)
+
+
+def holdings_of(accounts: Sequence[AccountBody]) -> list[Holdings]:
+    """Return what a client's accounts come to, by currency and mode."""
+    held: dict[tuple[str, str], dict[str, int]] = {}
+    for account in accounts:
+        kinds = held.setdefault((account.currency, account.mode), {})
+        kinds[account.kind] = account.balance_minor
+    return [
+        Holdings(
+            currency=currency,
+            mode=mode,
+            refund_due_minor=-kinds.get("refund_due", 0),
+            **statements.seen_by_client(kinds),
+        )
+        for (currency, mode), kinds in sorted(held.items())
+    ]
 
 
 def _body(row: Any) -> AccountBody:
@@ -217,11 +254,13 @@ def add(routes: APIRouter, service: Service, settings: LedgerSettings) -> None:
         caller: Caller = Depends(reader),
     ) -> ClientBalances:
         """A client's accounts, now or as of an instant."""
+        then = instant(at)
         async with seen_by(service, caller) as tx:
-            rows = await reads.accounts(
-                tx, client_id=client_id, mode=mode, limit=1000, at=instant(at)
-            )
-        return ClientBalances(balances=[_body(row) for row in rows])
+            rows = await reads.accounts(tx, client_id=client_id, mode=mode, limit=1000, at=then)
+        found = [_body(row) for row in rows]
+        return ClientBalances(
+            as_of=then or dt.datetime.now(dt.UTC), balances=found, holdings=holdings_of(found)
+        )
 
 
 def _add_trial_balance(routes: APIRouter, service: Service, settings: LedgerSettings) -> None:

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime
 
 from mospay_ledger.domain import FeePlanInvalid, LedgerError, TermsInvalid
 from mospay_ledger.domain.reconciliation import NotAllowed
+from mospay_ledger.storage import reads
 
 PRINTABLE = r"^[\x21-\x7e]+$"  # what an id is made of; a NUL must not reach the database
 MAYBE_PRINTABLE = r"^[\x21-\x7e]*$"
@@ -36,6 +37,8 @@ At = Annotated[
 _STATUS = {
     "entry_missing": 404,
     "already_reversed": 409,
+    "already_proposed": 409,
+    "reversal_missing": 404,
     "not_reversible": 409,
     "not_enough": 409,
     "payout_missing": 404,
@@ -97,6 +100,20 @@ def fault(field: str, message: str) -> Problem:
     """Return the problem of one field that is not valid."""
     named = FieldProblem(field=field, code="invalid", message=message)
     return Problem(422, "invalid_request", "The request is not valid", errors=[named])
+
+
+async def place(tx: Tx, cursor: str, client_id: str, mode: str) -> tuple[dt.datetime, str] | None:
+    """Return where a list of entries goes on: (posted_at, id) of the last one shown.
+
+    None without a cursor. Raises Problem 422 for what is no entry of the client's (empty: of
+    anybody's) in this mode.
+    """
+    if not cursor:
+        return None
+    posted_at = await reads.place_of(tx, cursor, client_id, mode)
+    if posted_at is None:
+        raise fault("cursor", "is not a cursor of this list")
+    return posted_at, cursor
 
 
 def instant(at: dt.datetime | None, field: str = "at") -> dt.datetime | None:

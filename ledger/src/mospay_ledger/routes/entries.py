@@ -1,32 +1,40 @@
-"""Journal entries: of a payment, one by its id, and taking one back."""
+"""Journal entries: listed newest first, of a payment, one by its id."""
 
 import datetime as dt
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 from mospay_shared.chassis.database import Tx
 from mospay_shared.chassis.operations import Hop
-from mospay_shared.chassis.problems import FieldProblem, Problem
+from mospay_shared.chassis.problems import Problem
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import Caller
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
+from mospay_ledger.domain import ENTRY_KINDS
 from mospay_ledger.routes.common import (
     EXAMPLE_CLIENT,
     EXAMPLE_ENTRY,
     EXAMPLE_PAYMENT,
     EXAMPLE_PENDING,
     EXAMPLE_TIME,
-    NO_CONTROLS,
+    MAYBE_PRINTABLE,
     PRINTABLE,
-    operators_only,
-    refusals,
+    AnyMode,
+    ClientFilter,
+    Limit,
+    fault,
+    instant,
+    place,
     seen_by,
+    tenant_of,
 )
 from mospay_ledger.storage import reads
-from mospay_ledger.usecases import posting
 
+KIND = f"^({'|'.join(ENTRY_KINDS)}|)$"
 EntryId = Annotated[str, Path(max_length=80, pattern=PRINTABLE)]
+Filter = Annotated[str, Query(max_length=80, pattern=MAYBE_PRINTABLE)]
+Then = AwareDatetime | None
 _HOP_FIELDS = ("currency", "fee_minor", "late", "postings")
 
 
@@ -84,17 +92,11 @@ class Entries(BaseModel):
     entries: list[EntryBody]
 
 
-class Reversal(BaseModel):
-    """Who takes an entry back, and why: two different people.
+class EntryPage(BaseModel):
+    """A page of entries, newest first; `next_cursor` is null at the end."""
 
-    A `reversal` undoes everything, the fee too. A `chargeback` (of a capture alone) leaves the fee
-    with the operator.
-    """
-
-    kind: Literal["reversal", "chargeback"] = Field(examples=["reversal"])
-    reason: str = Field(min_length=1, max_length=300, pattern=NO_CONTROLS, examples=["bank notice"])
-    proposed_by: str = Field(min_length=1, max_length=80, pattern=PRINTABLE, examples=["usr_a"])
-    approved_by: str = Field(min_length=1, max_length=80, pattern=PRINTABLE, examples=["usr_b"])
+    items: list[EntryBody]
+    next_cursor: str | None = Field(examples=[None])
 
 
 async def posting_hops(tx: Tx, payment_id: str) -> list[Hop]:
@@ -114,46 +116,68 @@ async def posting_hops(tx: Tx, payment_id: str) -> list[Hop]:
     ]
 
 
+def _shown(entry: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    """Return an entry as its reader may see it: a client is not told which of our people acted."""
+    if caller.operator or entry["reverses"] is None or entry["reason"] is None:
+        return entry
+    # what posting.reverse wrote: the reason, then the two people in brackets
+    return {**entry, "reason": entry["reason"].rpartition(" (")[0]}
+
+
 def add(routes: APIRouter, service: Service) -> None:
     """Add the routes about entries."""
+    _add_page(routes, service)
     reader = service.verifier.needs("ledger:read")
-    writer = service.verifier.needs("ledger:write")
 
     @routes.get("/payments/{payment_id}/entries")
     async def entries(payment_id: EntryId, caller: Caller = Depends(reader)) -> Entries:
         """The journal entries of a payment."""
         async with seen_by(service, caller) as tx:
-            found = await reads.entries_of(tx, payment_id)
-        return Entries(entries=[EntryBody.model_validate(entry) for entry in found])
+            found = await reads.entries_of(tx, payment_id, *tenant_of(caller))
+        return Entries(entries=[EntryBody.model_validate(_shown(e, caller)) for e in found])
 
     @routes.get("/entries/{entry_id}")
     async def entry(entry_id: EntryId, caller: Caller = Depends(reader)) -> OneEntry:
         """One journal entry."""
         async with seen_by(service, caller) as tx:
-            found = await reads.entry(tx, entry_id)
+            found = await reads.entry(tx, entry_id, *tenant_of(caller))
         if found is None:
             raise Problem(404, "entry_missing", "There is no such entry")
-        return OneEntry.model_validate(found)
+        return OneEntry.model_validate(_shown(found, caller))
 
-    @routes.post("/entries/{entry_id}/reversals", status_code=201)
-    async def reverse(
-        entry_id: EntryId, body: Reversal, caller: Caller = Depends(writer)
-    ) -> OneEntry:
-        """Take an entry back by an entry of its own; once. An operator's act, by two people."""
-        operators_only(caller, "Taking an entry back")
-        if body.proposed_by == body.approved_by:
-            fault = FieldProblem(
-                field="approved_by", code="same_person", message="must be another person"
-            )
-            raise Problem(422, "second_person", "A second person is needed", errors=[fault])
-        async with refusals(), service.database.transaction() as tx:
-            made = await posting.reverse(
+
+def _add_page(routes: APIRouter, service: Service) -> None:
+    @routes.get("/entries")
+    async def listed(
+        caller: Caller = Depends(service.verifier.needs("ledger:read")),
+        client_id: ClientFilter = "",
+        mode: AnyMode = "",
+        currency: Annotated[str, Query(pattern="^([A-Z]{3}|)$")] = "",
+        kind: Annotated[str, Query(pattern=KIND)] = "",
+        payment_id: Filter = "",
+        since: Annotated[Then, Query(alias="from", description="posted at or after")] = None,
+        until: Annotated[Then, Query(alias="to", description="posted before")] = None,
+        cursor: Filter = "",
+        limit: Limit = 50,
+    ) -> EntryPage:
+        """Journal entries in one mode, newest first: a client's, or (the operator) everybody's."""
+        own, own_mode = tenant_of(caller)
+        whose, where = own or client_id, own_mode or mode
+        if not where:
+            raise fault("mode", "is required")
+        first, last = instant(since, "from"), instant(until, "to")
+        async with seen_by(service, caller) as tx:
+            rows = await reads.page(
                 tx,
-                service.relay,
-                entry_id,
-                keep_fee=body.kind == "chargeback",
-                reason=body.reason,
-                by=(body.proposed_by, body.approved_by),
+                whose,
+                where,
+                currency=currency,
+                kind=kind,
+                payment_id=payment_id,
+                since=first,
+                until=last,
+                before=await place(tx, cursor, whose, where),
+                limit=limit + 1,
             )
-            found = await reads.entry(tx, made.id)
-        return OneEntry.model_validate(found)
+        items = [EntryBody.model_validate(_shown(row, caller)) for row in rows[:limit]]
+        return EntryPage(items=items, next_cursor=items[-1].entry_id if len(rows) > limit else None)

@@ -18,6 +18,7 @@ from mospay_ledger.routes.common import (
     AnyMode,
     ClientFilter,
     Limit,
+    instant,
     operators_only,
     refusals,
     seen_by,
@@ -71,7 +72,6 @@ class NewPlan(PlanTerms):
     id: Annotated[str, Field(max_length=80, pattern=PRINTABLE)] | None = None
     effective_from: AwareDatetime | None = Field(None, examples=[EXAMPLE_TIME])
     effective_until: AwareDatetime | None = None
-    created_by: Annotated[str, Field(max_length=80, pattern=PRINTABLE)] | None = None
 
 
 class PlanBody(PlanTerms):
@@ -170,16 +170,15 @@ def add(routes: APIRouter, service: Service, settings: LedgerSettings) -> None:
         """Put a version in force from now or later; nothing is ever back-dated or changed."""
         operators_only(caller, "Planning fees")
         plan_id = body.id or new_id("plan")
+        since = instant(body.effective_from, "effective_from")
         span = {
-            "effective_from": body.effective_from or dt.datetime.now(dt.UTC),
-            "effective_until": body.effective_until,
+            "effective_from": since or dt.datetime.now(dt.UTC),
+            "effective_until": instant(body.effective_until, "effective_until"),
         }
         async with refusals(), service.database.transaction() as tx:
-            row = await pricing.add_plan(
-                tx, body.plan(plan_id, **span), body.effective_from, body.created_by
-            )
+            row = await pricing.add_plan(tx, body.plan(plan_id, **span), since, caller.actor)
         terms = body.model_dump(exclude={"id", "effective_from"})
-        return PlanBody(**terms, **dict(row))
+        return PlanBody(**terms, **dict(row), created_by=caller.actor)
 
     @routes.post("/fee-plans/simulate")
     async def simulate(body: PlanTerms, caller: Caller = Depends(reader)) -> SimulationBody:

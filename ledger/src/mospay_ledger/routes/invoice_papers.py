@@ -30,7 +30,14 @@ from mospay_ledger.routes.billing import (
     refusals,
     seen_by,
 )
-from mospay_ledger.routes.common import EXAMPLE_CLIENT, AnyMode, ClientFilter, Limit, Mode
+from mospay_ledger.routes.common import (
+    EXAMPLE_CLIENT,
+    AnyMode,
+    ClientFilter,
+    Limit,
+    Mode,
+    tenant_of,
+)
 from mospay_ledger.storage import customers, fee_invoices
 from mospay_ledger.storage import invoices as storage
 from mospay_ledger.usecases import invoice_papers
@@ -134,7 +141,7 @@ def _add_papers(routes: APIRouter, service: Service) -> None:
     async def invoice_pdf(invoice_id: Id, caller: Caller = reader) -> Response:
         """An invoice as PDF, as it said when it was issued; a draft says that it is one."""
         async with seen_by(service, caller) as tx:
-            row = await storage.find(tx, invoice_id)
+            row = await storage.find(tx, invoice_id, *tenant_of(caller))
             if row is None:
                 raise missing("invoice")
             lines = await storage.lines_of(tx, invoice_id)

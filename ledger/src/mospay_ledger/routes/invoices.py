@@ -43,6 +43,7 @@ from mospay_ledger.routes.common import (
     ClientFilter,
     Limit,
     operators_only,
+    tenant_of,
 )
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import invoices as storage
@@ -247,9 +248,9 @@ class RunBody(BaseModel):
     fee_invoices: int = Field(examples=[1])
 
 
-async def detail(tx: Tx, invoice_id: str) -> InvoiceDetail:
+async def detail(tx: Tx, invoice_id: str, client_id: str = "", mode: str = "") -> InvoiceDetail:
     """Return an invoice with all that belongs to it; raises Problem 404."""
-    row = await storage.find(tx, invoice_id)
+    row = await storage.find(tx, invoice_id, client_id, mode)
     if row is None:
         raise missing("invoice")
     lines = await storage.lines_of(tx, invoice_id)
@@ -310,7 +311,7 @@ def _add_reads(routes: APIRouter, service: Service) -> None:
     async def invoice(invoice_id: Id, caller: Caller = reader) -> InvoiceDetail:
         """One invoice with its lines, payments and credit notes."""
         async with seen_by(service, caller) as tx:
-            return await detail(tx, invoice_id)
+            return await detail(tx, invoice_id, *tenant_of(caller))
 
     @routes.get("/credit-notes/{note_id}")
     async def credit_note(note_id: Id, caller: Caller = reader) -> CreditNoteBody:

@@ -1,7 +1,7 @@
-"""A client's statement of account as CSV and PDF."""
+"""A client's statement of account a page at a time, as CSV and as PDF."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -11,11 +11,26 @@ from fastapi.responses import Response
 from mospay_shared.chassis.problems import Problem
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import Caller
+from pydantic import BaseModel, Field
 
 from mospay_ledger.domain import ClientBooks
 from mospay_ledger.domain.settling import MIDNIGHT, day_end
 from mospay_ledger.routes import files
-from mospay_ledger.routes.common import PRINTABLE, Mode, fault, refusals, seen_by, tenant_of
+from mospay_ledger.routes.common import (
+    EXAMPLE_CLIENT,
+    EXAMPLE_ENTRY,
+    EXAMPLE_PAYMENT,
+    EXAMPLE_TIME,
+    MAYBE_PRINTABLE,
+    PRINTABLE,
+    Limit,
+    Mode,
+    fault,
+    place,
+    refusals,
+    seen_by,
+    tenant_of,
+)
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import settlements
 from mospay_ledger.usecases import settling, statements
@@ -31,6 +46,56 @@ ClientId = Annotated[str, Query(max_length=80, pattern=PRINTABLE)]
 Currency = Annotated[str, Query(pattern="^[A-Z]{3}$")]
 From = Annotated[dt.date, Query(alias="from", description="first local day")]
 To = Annotated[dt.date, Query(alias="to", description="last local day")]
+
+
+class StatementBalances(BaseModel):
+    """What a client has, minor units: what is its own is positive, its debt negative.
+
+    Held is reserved by refunds and payouts under way, or kept back of settlements for a time;
+    `balance_minor` is the sum.
+    """
+
+    pending_minor: int = Field(examples=[1470])
+    available_minor: int = Field(examples=[0])
+    held_minor: int = Field(examples=[0])
+    debt_minor: int = Field(examples=[0])
+    balance_minor: int = Field(examples=[1470])
+
+
+class StatementEntry(BaseModel):
+    """What one journal entry of `amount_minor` changed, and the balance after it; minor units.
+
+    `reference` names a refund or a payment, else the settlement or payout it is of.
+    """
+
+    entry_id: str = Field(examples=[EXAMPLE_ENTRY])
+    posted_at: dt.datetime = Field(examples=[EXAMPLE_TIME])
+    kind: str = Field(examples=["capture"])
+    payment_id: str | None = Field(examples=[EXAMPLE_PAYMENT])
+    refund_id: str | None = Field(examples=[None])
+    reference: str = Field(examples=[EXAMPLE_PAYMENT])
+    amount_minor: int = Field(examples=[1500])
+    pending_minor: int = Field(examples=[1470])
+    available_minor: int = Field(examples=[0])
+    held_minor: int = Field(examples=[0])
+    debt_minor: int = Field(examples=[0])
+    change_minor: int = Field(examples=[1470])
+    balance_minor: int = Field(examples=[1470])
+
+
+class StatementBody(BaseModel):
+    """A client's account from the first to the last local day, and a page of its entries."""
+
+    client_id: str = Field(examples=[EXAMPLE_CLIENT])
+    mode: str = Field(examples=["test"])
+    currency: str = Field(examples=["RWF"])
+    first_day: dt.date = Field(examples=["2026-11-01"])
+    last_day: dt.date = Field(examples=["2026-11-30"])
+    time_zone: str = Field(examples=["Africa/Kigali"])
+    opening: StatementBalances
+    closing: StatementBalances
+    items: list[StatementEntry]
+    next_cursor: str | None = Field(examples=[None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +128,22 @@ def _check(first: dt.date, last: dt.date) -> None:
         raise fault("to", f"a statement covers at most {DAYS_LIMIT} days")
 
 
+def _insist(caller: Caller, client_id: str, mode: str) -> None:
+    """Raise 404 for an account that is not the tenant's."""
+    own, own_mode = tenant_of(caller)
+    if own not in ("", client_id) or own_mode not in ("", mode):
+        raise Problem(404, "client_missing", "There is no such client")
+
+
+def _instants(first: dt.date, last: dt.date, zone: ZoneInfo) -> tuple[dt.datetime, dt.datetime]:
+    """Return when the first local day begins and the last one ends."""
+    since = day_end(first - dt.timedelta(days=1), zone, MIDNIGHT)
+    return since, day_end(last, zone, MIDNIGHT)
+
+
 def reference(line: Any) -> str:
     """Return what a line is about: a refund, a payment, or the settlement or payout by its id."""
     return str(line["refund_id"] or line["payment_id"] or line["effect_key"].partition(":")[0])
-
-
-def running(found: statements.Statement) -> Iterator[tuple[Any, int]]:
-    """Yield each line with the balance after it."""
-    balance = found.opening["balance_minor"]
-    for line in found.lines:
-        balance += line["change_minor"]
-        yield line, balance
 
 
 def add(routes: APIRouter, service: Service, settings: LedgerSettings) -> None:
@@ -85,18 +155,18 @@ def add(routes: APIRouter, service: Service, settings: LedgerSettings) -> None:
         limit: int,
     ) -> Period:  # fmt: skip
         _check(first, last)
-        own, own_mode = tenant_of(caller)
-        if own not in ("", client_id) or own_mode not in ("", mode):
-            raise Problem(404, "client_missing", "There is no such client")
+        _insist(caller, client_id, mode)
         async with refusals(), seen_by(service, caller) as tx:
             client = await settlements.client(tx, client_id)
             zone_name, zone = settling.zone_of(client)
-            since = day_end(first - dt.timedelta(days=1), zone, MIDNIGHT)
-            until = day_end(last, zone, MIDNIGHT)
             books = ClientBooks(client_id, currency, mode)
-            found = await statements.account_statement(tx, books, since, until, limit)
+            found = await statements.account_statement(
+                tx, books, *_instants(first, last, zone), limit
+            )
         name = (client and client["name"]) or client_id
         return Period(client_id, name, mode, currency, first, last, zone_name, zone, found)
+
+    _add_page(routes, service)
 
     @routes.get("/statements.csv", response_class=Response)
     async def statement_csv(
@@ -127,6 +197,43 @@ def add(routes: APIRouter, service: Service, settings: LedgerSettings) -> None:
         return await files.pdf_file(period.file_name, "statement", paper_of(period, settings))
 
 
+def _add_page(routes: APIRouter, service: Service) -> None:
+    @routes.get("/statements")
+    async def statement_page(
+        client_id: ClientId,
+        mode: Mode,
+        currency: Currency,
+        first: From,
+        last: To,
+        cursor: Annotated[str, Query(max_length=80, pattern=MAYBE_PRINTABLE)] = "",
+        limit: Limit = 50,
+        caller: Caller = Depends(service.verifier.needs("ledger:read")),
+    ) -> StatementBody:
+        """The same a page at a time, oldest first; each page tells the whole period's balances."""
+        _check(first, last)
+        _insist(caller, client_id, mode)
+        async with seen_by(service, caller) as tx:
+            zone_name, zone = settling.zone_of(await settlements.client(tx, client_id))
+            since, until = _instants(first, last, zone)
+            after = await place(tx, cursor, client_id, mode)
+            if after is not None and not since <= after[0] < until:
+                raise fault("cursor", "is not a cursor of this list")
+            books = ClientBooks(client_id, currency, mode)
+            found = await statements.statement_page(
+                tx, books, since, until, after=after, limit=limit + 1
+            )
+        items = [
+            StatementEntry(**dict(line), reference=reference(line), balance_minor=balance)
+            for line, balance in statements.running(found.before, found.lines[:limit])
+        ]
+        return StatementBody(
+            client_id=client_id, mode=mode, currency=currency, first_day=first, last_day=last,
+            time_zone=zone_name, opening=StatementBalances(**found.opening),
+            closing=StatementBalances(**found.closing), items=items,
+            next_cursor=items[-1].entry_id if len(found.lines) > limit else None,
+        )  # fmt: skip
+
+
 async def csv_lines(period: Period) -> AsyncIterator[bytes]:
     """Yield the CSV of a statement, a thousand lines at a time."""
     currency, found = period.currency, period.found
@@ -136,7 +243,7 @@ async def csv_lines(period: Period) -> AsyncIterator[bytes]:
 
     yield files.rows_of([COLUMNS, balances("opening_balance", found.opening)])
     batch: list[list[Any]] = []
-    for line, balance in running(found):
+    for line, balance in statements.running(found.opening["balance_minor"], found.lines):
         batch.append(
             [
                 line["posted_at"].isoformat(), line["kind"], reference(line), line["entry_id"],
@@ -175,6 +282,6 @@ def paper_of(period: Period, settings: LedgerSettings) -> dict[str, Any]:
                 *(files.amount(line[name], currency) for name in statements.COLUMNS),
                 files.amount(balance, currency),
             ]
-            for line, balance in running(found)
+            for line, balance in statements.running(found.opening["balance_minor"], found.lines)
         ],
     }

@@ -1,4 +1,7 @@
-"""Exceptions of reconciliation, what was done about them, and the report over both sides."""
+"""Exceptions of reconciliation, what was done about them, and the report over both sides.
+
+`client_id` says whose payment one is about, where the books know; the others are the operator's.
+"""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -12,15 +15,21 @@ from mospay_ledger.domain.reconciliation import Difference
 _OPEN = """
 insert into reconciliation_exceptions (id, kind, microservice, mode, currency, stated_minor,
     expected_currency, expected_minor, delta_minor, import_id, line_no, entry_id, reference,
-    payment_id, occurred_at, state, due_at)
+    payment_id, occurred_at, state, due_at, client_id)
 select u.id, u.kind, $1, $2, u.currency, u.stated, u.expected_currency, u.expected,
     case when coalesce(u.expected_currency, u.currency) = u.currency
         then u.stated - u.expected else u.stated end,
-    u.import_id, u.line_no, u.entry_id, u.reference, u.payment_id, u.occurred_at, 'open', u.due_at
+    u.import_id, u.line_no, u.entry_id, u.reference, u.payment_id, u.occurred_at, 'open', u.due_at,
+    coalesce(e.client_id, p.client_id)
 from unnest($3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::bigint[], $9::text[],
     $10::bigint[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[])
     as u(id, kind, currency, stated, expected_currency, expected, import_id, line_no, entry_id,
         reference, payment_id, occurred_at, due_at)
+left join expected_lines e on e.entry_id = u.entry_id
+left join lateral (
+    select x.client_id from expected_lines x
+    where u.entry_id is null and x.payment_id = u.payment_id and x.mode = $2
+        and x.client_id is not null limit 1) p on true
 on conflict do nothing returning id, kind, due_at"""
 _LATE = """
 select id, kind, state from reconciliation_exceptions
@@ -55,6 +64,17 @@ where ($1 = '' or state = $1) and ($2 = '' or mode = $2) and ($3 = '' or microse
     and ($7 = '' or currency = $7) and (not $8 or (state <> 'resolved' and due_at < now()))
     and ($9 = '' or id < $9)
 order by id desc limit $10"""
+# What a client is told: both sides of it, not who of our people does what about it.
+_OF_CLIENT = """
+select x.id, x.kind, x.microservice, x.mode, x.currency, x.stated_minor, x.expected_currency,
+    x.expected_minor, x.payment_id, e.refund_id, x.entry_id, x.occurred_at, x.opened_at,
+    x.resolved_at, case x.state when 'resolved' then 'resolved' else 'open' end as state
+from reconciliation_exceptions x left join journal_entries e on e.id = x.entry_id
+where x.client_id = $1 and x.mode = $2
+    and ($3 = '' or (x.state = 'resolved') = ($3 = 'resolved')) and ($4 = '' or x.kind = $4)
+    and ($5 = '' or x.currency = $5) and ($6 = '' or x.payment_id = $6)
+    and ($7 = '' or x.id < $7)
+order by x.id desc limit $8"""
 _WAITING = """
 select mode, kind, count(*) as open, count(*) filter (where due_at < now()) as overdue
 from reconciliation_exceptions where state <> 'resolved' group by mode, kind"""
@@ -227,6 +247,27 @@ async def page(tx: Tx, filters: Sequence[Any], before: str, limit: int) -> list[
     Filters: state, mode, microservice, kind, assignee, import_id, currency, overdue.
     """
     return await tx.fetch(_PAGE, *filters, before, limit)
+
+
+async def of_client(
+    tx: Tx,
+    client_id: str,
+    mode: str,
+    *,
+    state: str,
+    kind: str,
+    currency: str,
+    payment_id: str,
+    before: str,
+    limit: int,
+) -> list[asyncpg.Record]:
+    """Return what is about a client's own payments, newest first; an empty filter takes all.
+
+    `state`: open (a proposal is open too) or resolved.
+    """
+    return await tx.fetch(
+        _OF_CLIENT, client_id, mode, state, kind, currency, payment_id, before, limit
+    )
 
 
 async def waiting(tx: Tx) -> list[asyncpg.Record]:

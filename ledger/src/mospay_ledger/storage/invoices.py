@@ -61,7 +61,8 @@ where ($1 = '' or i.client_id = $1) and ($2 = '' or i.mode = $2) and ($3 = '' or
 order by i.id desc limit $10"""
 _FIND = """
 select i.*, c.name as customer_name from invoices i join customers c on c.id = i.customer_id
-where i.id = $1"""
+where i.id = $1 and ($2 = '' or $2 in (i.client_id, i.recipient_client_id))
+    and ($3 = '' or i.mode = $3)"""
 _OVERDUE = """
 with due as (
     select i.id from invoices i join issuers s on s.id = i.issuer_id
@@ -327,9 +328,11 @@ async def mark_overdue(
     return await tx.fetch(_OVERDUE, as_of, mode, limit)
 
 
-async def find(tx: Tx, invoice_id: str) -> asyncpg.Record | None:
-    """Return an invoice where `tx` sees it."""
-    return await tx.row(_FIND, invoice_id)
+async def find(
+    tx: Tx, invoice_id: str, client_id: str = "", mode: str = ""
+) -> asyncpg.Record | None:
+    """Return an invoice where `tx` sees it; of a client, what it sends or is sent."""
+    return await tx.row(_FIND, invoice_id, client_id, mode)
 
 
 async def lines_of(tx: Tx, invoice_id: str) -> list[asyncpg.Record]:

@@ -53,8 +53,38 @@ select e.*, array_agg(p.account_id order by p.amount_minor desc, p.line) as acco
     array_agg(p.balance_minor order by p.amount_minor desc, p.line) as afters,
     array_agg(p.account_version order by p.amount_minor desc, p.line) as versions
 from journal_entries e join postings p on p.entry_id = e.id"""
-_OF_PAYMENT = f"{_ENTRY} where e.payment_id = $1 group by e.id order by e.posted_at, e.id limit 200"
-_BY_ID = f"{_ENTRY} where e.id = $1 group by e.id"
+_TENANT = "($2 = '' or e.client_id = $2) and ($3 = '' or e.mode = $3)"
+_OF_PAYMENT = f"""{_ENTRY} where e.payment_id = $1 and {_TENANT}
+group by e.id order by e.posted_at, e.id limit 200"""
+_BY_ID = f"{_ENTRY} where e.id = $1 and {_TENANT} group by e.id"
+_PLACE = """
+select posted_at from journal_entries where id = $1 and ($2 = '' or client_id = $2) and mode = $3"""
+
+
+# An entry without a side that the reader sees (nothing of it is on the client's accounts) is no
+# row, so it must not count as one.
+def _page_of(whose: str, payment: str) -> str:
+    return f"""{_ENTRY} where e.id in (
+    select j.id from journal_entries j
+    where {whose} and {payment} and j.mode = $2
+        and ($3 = '' or j.currency = $3) and ($4 = '' or j.kind = $4)
+        and j.posted_at >= coalesce($5::timestamptz, '-infinity')
+        and j.posted_at < coalesce($6::timestamptz, 'infinity')
+        and (j.posted_at, j.id) < (coalesce($7::timestamptz, 'infinity'), $8)
+        and exists (select from postings p where p.entry_id = j.id)
+    order by j.posted_at desc, j.id desc limit $9)
+group by e.id order by e.posted_at desc, e.id desc"""
+
+
+# Down the index of what is named (client and mode, payment, or time alone), whatever is left open.
+_PAGES = {
+    (client, payment): _page_of(
+        "j.client_id = $1" if client else "$1 = ''",
+        "j.payment_id = $10" if payment else "$10 = ''",
+    )
+    for client in (True, False)
+    for payment in (True, False)
+}
 _REVERSED_BY = "select id from journal_entries where reverses = $1"
 _STATEMENT = """
 select p.account_version, p.entry_id, p.amount_minor, p.previous_minor, p.balance_minor,
@@ -129,14 +159,49 @@ def _shown(row: Any) -> dict[str, Any]:
 _ARRAYS = {"id", "accounts", "amounts", "befores", "afters", "versions"}
 
 
-async def entries_of(tx: Tx, payment_id: str) -> list[dict[str, Any]]:
+async def entries_of(
+    tx: Tx, payment_id: str, client_id: str = "", mode: str = ""
+) -> list[dict[str, Any]]:
     """Return a payment's entries with their postings, oldest first, at most 200."""
-    return [_shown(row) for row in await tx.fetch(_OF_PAYMENT, payment_id)]
+    return [_shown(row) for row in await tx.fetch(_OF_PAYMENT, payment_id, client_id, mode)]
 
 
-async def entry(tx: Tx, entry_id: str) -> dict[str, Any] | None:
+async def page(
+    tx: Tx,
+    client_id: str,
+    mode: str,
+    *,
+    currency: str,
+    kind: str,
+    payment_id: str,
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    before: tuple[dt.datetime, str] | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Return a mode's entries posted in [since, until), newest first; an empty filter takes all.
+
+    `before` is where the last page ended: (posted_at, id).
+    """
+    at, entry_id = before or (None, "")
+    statement = _PAGES[client_id != "", payment_id != ""]
+    rows = await tx.fetch(
+        statement, client_id, mode, currency, kind, since, until, at, entry_id, limit, payment_id
+    )
+    return [_shown(row) for row in rows]
+
+
+async def place_of(tx: Tx, entry_id: str, client_id: str, mode: str) -> dt.datetime | None:
+    """Return when an entry was posted; None where a client (empty: anybody) has no such entry."""
+    found: dt.datetime | None = await tx.value(_PLACE, entry_id, client_id, mode)
+    return found
+
+
+async def entry(
+    tx: Tx, entry_id: str, client_id: str = "", mode: str = ""
+) -> dict[str, Any] | None:
     """Return an entry with its postings and `reversed_by`, or None."""
-    row = await tx.row(_BY_ID, entry_id)
+    row = await tx.row(_BY_ID, entry_id, client_id, mode)
     if row is None:
         return None
     return {**_shown(row), "reversed_by": await tx.value(_REVERSED_BY, entry_id)}

@@ -5,8 +5,12 @@ import datetime as dt
 import asyncpg
 from mospay_shared.chassis.database import Tx
 
+# What is posted in one transaction has one time: of that time, what is up to an entry counts too.
 _OPENING = """
-select a.kind, coalesce(p.balance_minor, 0) as balance_minor from accounts a
+select a.kind, (coalesce(p.balance_minor, 0) + coalesce((
+    select sum(amount_minor) from postings
+    where account_id = a.id and posted_at = $2 and entry_id <= $3), 0))::bigint as balance_minor
+from accounts a
 left join lateral (
     select balance_minor from postings where account_id = a.id and posted_at < $2
     order by posted_at desc, account_version desc limit 1) p on true
@@ -21,13 +25,18 @@ select p.entry_id, p.posted_at, e.kind, e.payment_id, e.refund_id, e.effect_key,
     -sum(p.amount_minor)::bigint as change_minor
 from postings p join journal_entries e on e.id = p.entry_id
 where p.account_id = any($1::text[]) and p.posted_at >= $2 and p.posted_at < $3
+    and (p.posted_at > $2 or p.entry_id > $8)
 group by p.entry_id, p.posted_at, e.kind, e.payment_id, e.refund_id, e.effect_key, e.amount_minor
 order by p.posted_at, p.entry_id limit $7"""
 
 
-async def opening(tx: Tx, accounts: list[str], at: dt.datetime) -> dict[str, int]:
-    """Return what accounts held before an instant, by kind; credits are negative."""
-    return {row["kind"]: row["balance_minor"] for row in await tx.fetch(_OPENING, accounts, at)}
+async def opening(tx: Tx, accounts: list[str], at: dt.datetime, after: str = "") -> dict[str, int]:
+    """Return what accounts held before an instant, by kind; credits are negative.
+
+    With `after`, an entry posted at that instant: what they held after that entry.
+    """
+    rows = await tx.fetch(_OPENING, accounts, at, after)
+    return {row["kind"]: row["balance_minor"] for row in rows}
 
 
 async def lines(
@@ -36,10 +45,12 @@ async def lines(
     since: dt.datetime,
     until: dt.datetime,
     limit: int,
+    after: str = "",
 ) -> list[asyncpg.Record]:
     """Return the entries on accounts (ids by kind) of [since, until), oldest first.
 
-    What they changed, seen by the client: more is positive.
+    What they changed, seen by the client: more is positive. With `after`, those past that entry,
+    which was posted at `since`.
     """
     named = (accounts["pending"], accounts["available"], accounts["receivable"])
-    return await tx.fetch(_LINES, list(accounts.values()), since, until, *named, limit)
+    return await tx.fetch(_LINES, list(accounts.values()), since, until, *named, limit, after)

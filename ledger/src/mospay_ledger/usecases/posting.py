@@ -192,12 +192,10 @@ async def post_entries(tx: Tx, entries: Sequence[Entry]) -> list[Entry]:
     return fresh
 
 
-async def reverse(
-    tx: Tx, relay: Relay, entry_id: str, *, keep_fee: bool, reason: str, by: tuple[str, str]
-) -> Entry:
-    """Take an entry back by an entry of its own, once; `by` are the two people who say so.
+async def reversible(tx: Tx, entry_id: str, *, keep_fee: bool) -> Entry:
+    """Return an entry that may be taken back, as far as can be told before the locks.
 
-    Raises EntryMissing, NotReversible, AlreadyReversed, NotEnough.
+    Raises EntryMissing, AlreadyReversed, NotReversible.
     """
     found = await reads.entry(tx, entry_id)
     if found is None:
@@ -205,8 +203,18 @@ async def reverse(
     if found["reversed_by"] is not None:
         raise domain.AlreadyReversed(f"by {found['reversed_by']}")
     original = reads.rebuilt(found)
-    if not original.client_id:  # the operator's own: it goes with what it was posted for
-        raise domain.NotReversible(f"{entry_id} is a {original.kind}")
+    domain.check_reversible(original, keep_fee=keep_fee)
+    return original
+
+
+async def reverse(
+    tx: Tx, relay: Relay, entry_id: str, *, keep_fee: bool, reason: str, by: tuple[str, str]
+) -> Entry:
+    """Take an entry back by an entry of its own, once; `by` are the two people who say so.
+
+    Raises EntryMissing, NotReversible, AlreadyReversed, NotEnough.
+    """
+    original = await reversible(tx, entry_id, keep_fee=keep_fee)
     books = ClientBooks(original.client_id, original.currency, original.mode)
     shared = [s.account for s in original.postings if s.account.client_id is None]
     locked_at = await posting.open_and_lock(

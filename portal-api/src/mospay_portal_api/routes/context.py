@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from mospay_portal_api.clients import House, Refused, Unavailable
 from mospay_portal_api.domain import errors
-from mospay_portal_api.domain.people import Author, Person
+from mospay_portal_api.domain.people import Asker, Author, Person, asker
 from mospay_portal_api.settings import PortalSettings
 from mospay_portal_api.usecases import people
 from mospay_portal_api.usecases.live import Feed
@@ -55,6 +55,11 @@ def _is_reference(value: Any) -> Any:
 
 Read = Annotated[int, Query(alias="version", ge=1, le=2**63 - 1, description="that was read")]
 Reference = Annotated[str, Path(max_length=80), BeforeValidator(_is_reference)]
+Mode = Annotated[str, Query(pattern="^(live|test)$")]
+ClientId = Annotated[str | None, Query(max_length=80, pattern="^[A-Za-z0-9_]+$")]
+Currency = Annotated[str | None, Query(pattern="^[A-Z]{3}$")]
+Cursor = Annotated[str | None, Query(max_length=200)]
+Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,19 @@ class Context:
             return found
 
         return dependency
+
+    async def speaker(
+        self, person: Person, client_id: str | None, mode: str | None = None
+    ) -> tuple[Asker, str | None]:
+        """Return whom the ledger hears, and the client asked about (None: all of an operator's).
+
+        Raises Forbidden, NotFound for somebody else's client, Invalid where one has to be named.
+        """
+        if person.operator:
+            person.require("ledger:read")
+        about = await self.reader.about(person, client_id)
+        only = about["id"] if about else None
+        return asker(person, only, mode), only
 
 
 def author(person: Person | None, request: Request) -> Author:
@@ -135,7 +153,11 @@ def install_errors(app: FastAPI) -> None:
         ]
         code = str(error.problem.get("code", "refused"))
         title = str(error.problem.get("title", "The request was refused"))
-        return problem_response(request, Problem(error.status, code, title, errors=faults))
+        detail = error.problem.get("detail")
+        problem = Problem(
+            error.status, code, title, detail=str(detail)[:500] if detail else None, errors=faults
+        )
+        return problem_response(request, problem)
 
     app.add_exception_handler(errors.PortalError, on_refusal)
     app.add_exception_handler(Unavailable, on_unavailable)

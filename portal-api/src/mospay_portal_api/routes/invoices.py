@@ -7,18 +7,27 @@ log keeps of it.
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from mospay_shared.chassis.problems import Problem
-from pydantic import BaseModel, ConfigDict, Field
 
 from mospay_portal_api.domain.people import Asker, Person, asker
-from mospay_portal_api.routes.bodies import Body
+from mospay_portal_api.routes.bodies import BIGINT, Body
 from mospay_portal_api.routes.context import PROBLEMS, Context, Reference, author
+from mospay_portal_api.routes.invoice_models import (
+    CreditUse,
+    CustomerIn,
+    InvoiceCredit,
+    InvoiceIn,
+    InvoiceStep,
+    InvoiceVoid,
+    IssuerIn,
+    Passed,
+    PassedPage,
+)
 from mospay_portal_api.storage import audit
 
 LEDGER, READ, WRITE = "ledger", "invoices:read", "invoices:write"
 BASE = "/internal/v1"
-BIGINT = 2**63 - 1
 UPLOAD_BYTES = 2_000_000  # of a customer list: the ledger's own limit
 PAPER_SECONDS = 25.0  # the ledger gives a paper 20
 Mode = Annotated[str, Query(pattern=r"^(live|test)$")]
@@ -30,107 +39,6 @@ Word = Annotated[str | None, Query(pattern=r"^[\x21-\x7e]{1,120}$")]
 Search = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 DayQuery = Annotated[str | None, Query(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 Limit = Annotated[int, Query(ge=1, le=200)]
-Version = Annotated[int, Field(ge=1, le=BIGINT)]
-Minor = Annotated[int, Field(ge=0, le=2**53)]
-Points = Annotated[int, Field(ge=0, le=10_000)]
-
-
-class IssuerIn(Body):
-    """Who invoices are from; `version` as it was read, 0: none yet."""
-
-    name: str = Field(max_length=200, examples=["Kigali Books Ltd"])
-    address: str | None = Field(None, max_length=500)
-    tax_id: str | None = Field(None, max_length=60)
-    email: str | None = Field(None, max_length=254)
-    phone: str | None = Field(None, max_length=32)
-    colour: str = Field("#1f4b99", max_length=7)
-    time_zone: str = Field("UTC", max_length=64)
-    locale: str = Field("en", max_length=12)
-    footer: str | None = Field(None, max_length=500)
-    payment_terms_days: int = Field(14, ge=0, le=365)
-    fee_tax_bps: Points = 0
-    invoice_prefix: str = Field("INV", max_length=8)
-    credit_prefix: str = Field("CRN", max_length=8)
-    version: int = Field(0, ge=0, le=BIGINT)
-
-
-class CustomerIn(Body):
-    """Whom invoices are for; `version` as it was read when it is changed."""
-
-    client_ref: str | None = Field(None, max_length=80, examples=["C-17"])
-    name: str = Field(max_length=200, examples=["Amélie Uwase"])
-    email: str | None = Field(None, max_length=254)
-    phone: str | None = Field(None, max_length=32, examples=["+250788123456"])
-    address: str | None = Field(None, max_length=500)
-    tax_id: str | None = Field(None, max_length=60)
-    locale: str = Field("en", max_length=12)
-    active: bool = True
-    version: Version | None = None
-
-
-class InvoiceLineIn(Body):
-    """A line: quantity is a decimal, amounts are minor units, shares basis points."""
-
-    description: str = Field(max_length=300, examples=["School books"])
-    quantity: str = Field("1", max_length=20, examples=["2.5"])
-    unit_price_minor: Minor = Field(examples=[1500])
-    discount_bps: Points | None = None
-    discount_minor: Minor | None = None
-    tax_rate_bps: Points = 0
-    tax_inclusive: bool = False
-
-
-class InvoiceIn(Body):
-    """A draft; `version` as it was read when it is changed."""
-
-    customer_id: str = Field(max_length=80)
-    currency: str = Field(pattern="^[A-Z]{3}$", examples=["RWF"])
-    lines: list[InvoiceLineIn] = Field(default_factory=list, max_length=500)
-    due_on: str | None = Field(None, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
-    allow_partial: bool = False
-    notes: str | None = Field(None, max_length=500)
-    reference: str | None = Field(None, max_length=80)
-    version: Version | None = None
-
-
-class InvoiceStep(Body):
-    """A step; with `version` it is refused if somebody changed the invoice since."""
-
-    version: Version | None = None
-
-
-class InvoiceVoid(InvoiceStep):
-    """Why it does not stand."""
-
-    reason: str = Field(min_length=3, max_length=300)
-
-
-class InvoiceCredit(InvoiceStep):
-    """How much is credited, tax included, and why."""
-
-    amount_minor: int = Field(ge=1, le=2**53)
-    reason: str = Field(min_length=3, max_length=300)
-
-
-class CreditUse(Body):
-    """How much of the customer's credit is used; null: as far as it goes."""
-
-    amount_minor: int | None = Field(None, ge=1, le=2**53)
-
-
-class Passed(BaseModel):
-    """What the ledger answered: its openapi.json has the shape."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class PassedPage(BaseModel):
-    """A page of what the ledger has; `next_cursor` is null at the end."""
-
-    model_config = ConfigDict(extra="allow")
-
-    items: list[dict[str, Any]]
-    next_cursor: str | None
 
 
 async def asked(context: Context, person: Person, mode: str, client_id: str | None) -> Asker:
@@ -139,7 +47,7 @@ async def asked(context: Context, person: Person, mode: str, client_id: str | No
     return asker(person, about["id"] if about else None, mode)
 
 
-def _only(person: Person, client_id: str | None) -> dict[str, Any]:
+def only(person: Person, client_id: str | None) -> dict[str, Any]:
     """Return the filter for one client, for the operator alone.
 
     A client user's token bounds what is seen, the operator's invoices to that client included.
@@ -158,77 +66,6 @@ def router(context: Context) -> APIRouter:
     return routes
 
 
-def files_router(context: Context) -> APIRouter:
-    """Return the routes of papers and lists, which are passed on as they come."""
-    routes = APIRouter(prefix="/bff/v1", tags=["invoices"], responses=PROBLEMS)
-    reads = Depends(context.needs(READ))
-
-    async def passed(person: Person, mode: str, client_id: str | None, path: str,
-                     query: dict[str, Any]) -> StreamingResponse:  # fmt: skip
-        me = await asked(context, person, mode, client_id)
-        query |= {"mode": mode} | _only(person, client_id)
-        found = await context.house.file(
-            LEDGER, f"{BASE}/{path}", READ, me, query, timeout_seconds=PAPER_SECONDS
-        )
-        headers = {"Content-Disposition": found.disposition, "Cache-Control": "no-store"}
-        return StreamingResponse(found.content, media_type=found.media_type, headers=headers)
-
-    @routes.get("/invoices/{invoice_id}.pdf", response_class=Response)
-    async def invoice_pdf(
-        invoice_id: Reference, mode: Mode, client_id: ClientId = None, person: Person = reads
-    ) -> Response:
-        """An invoice as PDF."""
-        return await passed(person, mode, client_id, f"invoices/{invoice_id}.pdf", {})
-
-    @routes.get("/credit-notes/{note_id}.pdf", response_class=Response)
-    async def credit_note_pdf(
-        note_id: Reference, mode: Mode, client_id: ClientId = None, person: Person = reads
-    ) -> Response:
-        """A credit note as PDF."""
-        return await passed(person, mode, client_id, f"credit-notes/{note_id}.pdf", {})
-
-    @routes.get("/invoices.csv", response_class=Response)
-    async def invoices_csv(
-        mode: Mode, client_id: ClientId = None, issuer_id: Word = None, person: Person = reads
-    ) -> Response:
-        """Invoices as CSV."""
-        return await passed(person, mode, client_id, "invoices.csv", {"issuer_id": issuer_id})
-
-    @routes.get("/customers.csv", response_class=Response)
-    async def customers_csv(
-        mode: Mode, client_id: ClientId = None, issuer_id: Word = None, person: Person = reads
-    ) -> Response:
-        """Customers as CSV, in the shape an import takes."""
-        return await passed(person, mode, client_id, "customers.csv", {"issuer_id": issuer_id})
-
-    @routes.get("/ageing.csv", response_class=Response)
-    async def ageing_csv(
-        mode: Mode,
-        client_id: ClientId = None,
-        issuer_id: Word = None,
-        as_of: DayQuery = None,
-        person: Person = reads,
-    ) -> Response:
-        """The ageing statement as CSV."""
-        query = {"issuer_id": issuer_id, "as_of": as_of}
-        return await passed(person, mode, client_id, "ageing.csv", query)
-
-    @routes.get("/ageing.pdf", response_class=Response)
-    async def ageing_pdf(
-        mode: Mode,
-        client_id: ClientId = None,
-        issuer_id: Word = None,
-        customer_id: Word = None,
-        as_of: DayQuery = None,
-        person: Person = reads,
-    ) -> Response:
-        """The ageing statement as PDF; of one customer, a statement of account."""
-        query = {"issuer_id": issuer_id, "customer_id": customer_id, "as_of": as_of}
-        return await passed(person, mode, client_id, "ageing.pdf", query)
-
-    return routes
-
-
 def _add_lists(routes: APIRouter, context: Context) -> None:
     reads = Depends(context.needs(READ))
 
@@ -236,7 +73,7 @@ def _add_lists(routes: APIRouter, context: Context) -> None:
         person: Person, mode: str, client_id: str | None, path: str, query: dict[str, Any]
     ) -> Any:
         me = await asked(context, person, mode, client_id)
-        query |= {"mode": mode} | _only(person, client_id)
+        query |= {"mode": mode} | only(person, client_id)
         return await context.house.get(LEDGER, f"{BASE}/{path}", READ, me, query)
 
     @routes.get("/issuers", response_model=PassedPage)

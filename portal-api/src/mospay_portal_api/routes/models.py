@@ -192,31 +192,3 @@ class PaymentTrace(BaseModel):
     deliveries: list[Delivery]
     missing: list[Missing]
     unavailable: list[Gap]
-
-
-class Account(BaseModel):
-    """An account; debit balances are positive, credit balances negative."""
-
-    account: str
-    kind: str
-    client_id: str | None
-    balance_minor: int
-
-
-class CurrencyBalance(BaseModel):
-    """The totals of one currency over its `account_count` accounts; the first of them."""
-
-    currency: str
-    debit_minor: int
-    credit_minor: int
-    account_count: int
-    accounts: list[Account]
-
-
-class TrialBalance(BaseModel):
-    """The books of a mode, as the ledger shows them."""
-
-    balanced: bool
-    as_of: dt.datetime
-    currencies: list[CurrencyBalance]
-    entries: int

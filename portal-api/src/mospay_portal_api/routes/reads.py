@@ -1,21 +1,25 @@
-"""Reads composed from the house: dashboard, payments, one payment's trace, trial balance."""
+"""Reads composed from the house: dashboard, payments, one payment's trace."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from mospay_portal_api.domain.people import Person, asker
-from mospay_portal_api.routes.context import PROBLEMS, Context, Reference
+from mospay_portal_api.domain.people import Person
+from mospay_portal_api.routes.context import (
+    PROBLEMS,
+    ClientId,
+    Context,
+    Currency,
+    Mode,
+    Reference,
+)
 from mospay_portal_api.routes.models import (
     Dashboard,
     Payment,
     PaymentPage,
     PaymentTrace,
-    TrialBalance,
 )
 
-Mode = Annotated[str, Query(pattern="^(live|test)$")]
-ClientId = Annotated[str | None, Query(max_length=80, pattern="^[A-Za-z0-9_]+$")]
 Words = Annotated[str | None, Query(max_length=400, description="comma list")]
 Instant = Annotated[str | None, Query(max_length=40, description="ISO 8601 with an offset")]
 Minor = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
@@ -72,20 +76,10 @@ def figures_router(context: Context) -> APIRouter:
         mode: Mode,
         window: Annotated[str, Query(alias="range", pattern="^(24h|7d|30d)$")] = "24h",
         client_id: ClientId = None,
-        currency: Annotated[str | None, Query(pattern="^[A-Z]{3}$")] = None,
+        currency: Currency = None,
         person: Person = Depends(context.person),
     ) -> Any:
         """Figures of a window, with the latest payments."""
         return await context.reader.dashboard(person, mode, window, client_id, currency)
-
-    @routes.get("/trial-balance", response_model=TrialBalance)
-    async def trial_balance(
-        mode: Mode, person: Person = Depends(context.needs("ledger:read"))
-    ) -> Any:
-        """The books: every account of a mode, and whether debits equal credits."""
-        path, query = "/internal/v1/trial-balance", {"mode": mode}
-        return await context.house.get(
-            "ledger", path, "ledger:read", asker(person, None, mode), query
-        )
 
     return routes

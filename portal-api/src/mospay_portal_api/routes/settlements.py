@@ -10,7 +10,17 @@ from mospay_shared.chassis.problems import Problem
 
 from mospay_portal_api.domain.errors import Fault, Invalid
 from mospay_portal_api.domain.people import Asker, Person, asker
-from mospay_portal_api.routes.context import PROBLEMS, Context, Reference, author
+from mospay_portal_api.routes.context import (
+    PROBLEMS,
+    ClientId,
+    Context,
+    Currency,
+    Cursor,
+    Limit,
+    Mode,
+    Reference,
+    author,
+)
 from mospay_portal_api.routes.settlement_models import (
     NewPayout,
     OnePayout,
@@ -29,30 +39,11 @@ from mospay_portal_api.routes.settlement_models import (
 from mospay_portal_api.storage import audit
 
 LEDGER, BASE = "ledger", "/internal/v1"
-Mode = Annotated[str, Query(pattern="^(live|test)$")]
-ClientId = Annotated[str | None, Query(max_length=80, pattern="^[A-Za-z0-9_]+$")]
-Currency = Annotated[str | None, Query(pattern="^[A-Z]{3}$")]
 Day = Annotated[dt.date | None, Query(description="a local day of the client, inclusive")]
-Cursor = Annotated[str | None, Query(max_length=200)]
-Limit = Annotated[int, Query(ge=1, le=200)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
 FileKind = Annotated[str, Query(alias="format", pattern="^(csv|pdf)$")]
 # What may be done to a payout that another person asked for.
 STEPS = ("approve", "reject", "pay", "fail", "return")
-
-
-async def _speaker(
-    context: Context, person: Person, client_id: str | None, mode: str | None = None
-) -> tuple[Asker, str | None]:
-    """Return whom the ledger hears, and the client asked about (None: all of an operator's).
-
-    Raises Forbidden, NotFound for somebody else's client, Invalid where one has to be named.
-    """
-    if person.operator:
-        person.require("ledger:read")
-    about = await context.reader.about(person, client_id)
-    only = about["id"] if about else None
-    return asker(person, only, mode), only
 
 
 def router(context: Context) -> APIRouter:
@@ -72,7 +63,7 @@ def router(context: Context) -> APIRouter:
         person: Person = signed_in,
     ) -> Any:
         """Settlements, newest first."""
-        me, only = await _speaker(context, person, client_id, mode)
+        me, only = await context.speaker(person, client_id, mode)
         query = {
             "mode": mode, "client_id": only, "currency": currency, "from": _text(since),
             "to": _text(until), "cursor": cursor, "limit": limit,
@@ -84,7 +75,7 @@ def router(context: Context) -> APIRouter:
         settlement_id: Reference, client_id: ClientId = None, person: Person = signed_in
     ) -> Any:
         """One settlement."""
-        me, _ = await _speaker(context, person, client_id)
+        me, _ = await context.speaker(person, client_id)
         path = f"{BASE}/settlements/{settlement_id}"
         return await house.send("GET", LEDGER, path, "ledger:read", me)
 
@@ -97,7 +88,7 @@ def router(context: Context) -> APIRouter:
         person: Person = signed_in,
     ) -> Any:
         """The journal entries a settlement settles."""
-        me, _ = await _speaker(context, person, client_id)
+        me, _ = await context.speaker(person, client_id)
         path = f"{BASE}/settlements/{settlement_id}/lines?cursor={cursor}&limit={limit}"
         return await house.send("GET", LEDGER, path, "ledger:read", me)
 
@@ -109,7 +100,7 @@ def router(context: Context) -> APIRouter:
         person: Person = signed_in,
     ) -> Response:
         """A settlement's statement as CSV or PDF."""
-        me, _ = await _speaker(context, person, client_id)
+        me, _ = await context.speaker(person, client_id)
         path = f"{BASE}/settlements/{settlement_id}/statement.{kind}"
         return await _file(context, me, path, {})
 
@@ -124,7 +115,7 @@ def router(context: Context) -> APIRouter:
         person: Person = signed_in,
     ) -> Response:
         """A client's statement of account as CSV or PDF."""
-        me, only = await _speaker(context, person, client_id, mode)
+        me, only = await context.speaker(person, client_id, mode)
         query = {
             "client_id": only, "mode": mode, "currency": currency, "from": _text(since),
             "to": _text(until),
@@ -220,7 +211,7 @@ def payouts_router(context: Context) -> APIRouter:
         person: Person = signed_in,
     ) -> Any:
         """Payouts, newest first."""
-        me, only = await _speaker(context, person, client_id, mode)
+        me, only = await context.speaker(person, client_id, mode)
         query = {
             "mode": mode, "client_id": only, "currency": currency, "status": status,
             "cursor": cursor, "limit": limit,
@@ -232,7 +223,7 @@ def payouts_router(context: Context) -> APIRouter:
         payout_id: Reference, client_id: ClientId = None, person: Person = signed_in
     ) -> Any:
         """One payout with its steps."""
-        me, _ = await _speaker(context, person, client_id)
+        me, _ = await context.speaker(person, client_id)
         return await house.send("GET", LEDGER, f"{BASE}/payouts/{payout_id}", "ledger:read", me)
 
     @routes.post("/payouts", status_code=201)

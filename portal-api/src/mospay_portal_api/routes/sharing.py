@@ -9,17 +9,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from mospay_portal_api.domain.people import Person
 from mospay_portal_api.routes.bodies import Body
 from mospay_portal_api.routes.context import PROBLEMS, Context, Reference, author
-from mospay_portal_api.routes.invoices import (
-    BASE,
-    LEDGER,
-    READ,
-    WRITE,
-    ClientId,
-    Mode,
-    Passed,
-    PassedPage,
-    asked,
-)
+from mospay_portal_api.routes.invoice_models import Passed, PassedPage
+from mospay_portal_api.routes.invoices import BASE, LEDGER, READ, WRITE, ClientId, Mode, asked
 from mospay_portal_api.storage import audit
 
 SHARE = "invoices:share"

@@ -112,6 +112,26 @@ export interface paths {
         patch: operations["change_assignment_bff_v1_assignments__assignment_id__patch"];
         trace?: never;
     };
+    "/bff/v1/balances": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Balances
+         * @description A client's accounts, now or as of an instant; an operator's person names the client.
+         */
+        get: operations["balances_bff_v1_balances_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/bff/v1/clients": {
         parameters: {
             query?: never;
@@ -462,6 +482,50 @@ export interface paths {
         get: operations["fee_invoices_bff_v1_fee_invoices_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/fee-plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plans
+         * @description Fee plans with all their versions; with `client_id`, those of that client alone.
+         */
+        get: operations["plans_bff_v1_fee_plans_get"];
+        put?: never;
+        /**
+         * Add Plan
+         * @description Put a version in force from now or later; payments accepted before keep theirs.
+         */
+        post: operations["add_plan_bff_v1_fee_plans_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/fee-plans/simulate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Simulate
+         * @description What the captures of the last 30 days would have cost under such a plan.
+         */
+        post: operations["simulate_bff_v1_fee_plans_simulate_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -977,6 +1041,86 @@ export interface paths {
          * @description Make these the only ways to pay an issuer's invoices.
          */
         put: operations["keep_bff_v1_issuers__issuer_id__payment_methods_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/journal-entries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Entries
+         * @description Journal entries, newest first.
+         */
+        get: operations["entries_bff_v1_journal_entries_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/journal-entries/{entry_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Entry
+         * @description One journal entry, with the one that took it back.
+         */
+        get: operations["entry_bff_v1_journal_entries__entry_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/journal-entries/{entry_id}/reversals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Propose
+         * @description Propose to take an entry back; nothing is posted until a second person approves.
+         */
+        post: operations["propose_bff_v1_journal_entries__entry_id__reversals_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/journal/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Verify
+         * @description Recompute the hash chain from a block on, and name the first row that is wrong.
+         */
+        get: operations["verify_bff_v1_journal_verify_get"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -1716,6 +1860,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/bff/v1/reversals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Listed
+         * @description Proposed reversals, newest first.
+         */
+        get: operations["listed_bff_v1_reversals_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reversals/{reversal_id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approve Reversal
+         * @description Decide on what another person proposed; approved, it is posted now, and once.
+         */
+        post: operations["approve_reversal_bff_v1_reversals__reversal_id__approve_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/reversals/{reversal_id}/reject": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reject Reversal
+         * @description Decide on what another person proposed; approved, it is posted now, and once.
+         */
+        post: operations["reject_reversal_bff_v1_reversals__reversal_id__reject_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/bff/v1/risk/decisions": {
         parameters: {
             query?: never;
@@ -2438,6 +2642,21 @@ export interface components {
             state: string;
         };
         /**
+         * Balances
+         * @description A client's accounts at an instant, and what they come to in each currency.
+         */
+        Balances: {
+            /**
+             * As Of
+             * Format: date-time
+             */
+            as_of: string;
+            /** Balances */
+            balances: components["schemas"]["ClientAccount"][];
+            /** Holdings */
+            holdings: components["schemas"]["ClientHolding"][];
+        };
+        /**
          * Client
          * @description A client.
          */
@@ -2476,6 +2695,26 @@ export interface components {
             version: number;
         };
         /**
+         * ClientAccount
+         * @description An account of a client with its balance and version (postings so far).
+         */
+        ClientAccount: {
+            /** Account */
+            account: string;
+            /** Balance Minor */
+            balance_minor: number;
+            /** Client Id */
+            client_id: string;
+            /** Currency */
+            currency: string;
+            /** Kind */
+            kind: string;
+            /** Mode */
+            mode: string;
+            /** Version */
+            version: number;
+        };
+        /**
          * ClientChange
          * @description What to change, and the version that was read; a rate of null is the gateway's own.
          */
@@ -2493,6 +2732,31 @@ export interface components {
              * @description the version that was read
              */
             version: number;
+        };
+        /**
+         * ClientHolding
+         * @description What a client has in one currency: its own is positive, its debt negative.
+         *
+         *     Held is reserved by refunds and payouts under way, or kept back for a time. `balance_minor` sums
+         *     the four; `refund_due_minor` beside it is owed back to payers.
+         */
+        ClientHolding: {
+            /** Available Minor */
+            available_minor: number;
+            /** Balance Minor */
+            balance_minor: number;
+            /** Currency */
+            currency: string;
+            /** Debt Minor */
+            debt_minor: number;
+            /** Held Minor */
+            held_minor: number;
+            /** Mode */
+            mode: string;
+            /** Pending Minor */
+            pending_minor: number;
+            /** Refund Due Minor */
+            refund_due_minor: number;
         };
         /**
          * Company
@@ -2844,6 +3108,192 @@ export interface components {
             headline: string;
             /** Next Action */
             next_action: string;
+        };
+        /**
+         * FeePlan
+         * @description A version of a plan; it is never changed.
+         */
+        FeePlan: {
+            /** Basis Points */
+            basis_points: number;
+            /** Client Id */
+            client_id: string | null;
+            /** Created By */
+            created_by: string | null;
+            /** Currency */
+            currency: string | null;
+            /**
+             * Effective From
+             * Format: date-time
+             */
+            effective_from: string;
+            /** Effective Until */
+            effective_until: string | null;
+            /** Fee On Refund */
+            fee_on_refund: string;
+            /** Fixed Minor */
+            fixed_minor: number;
+            /** Id */
+            id: string;
+            /** Max Minor */
+            max_minor: number | null;
+            /** Min Minor */
+            min_minor: number | null;
+            /** Mode */
+            mode: string;
+            /** Service Id */
+            service_id: string | null;
+            /** Tiers */
+            tiers: components["schemas"]["FeePlanTier"][];
+            /** Version */
+            version: number;
+        };
+        /**
+         * FeePlanPage
+         * @description A page of plans in id and version order; `next_cursor` is null at the end.
+         */
+        FeePlanPage: {
+            /** Items */
+            items: components["schemas"]["FeePlan"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * FeePlanTerms
+         * @description What a plan asks: basis points (100 = 1 %) plus a fixed part, within min and max.
+         *
+         *     Tiers replace percentage and fixed part. Amounts are minor units and need a currency. Null in
+         *     client, service or currency means "any".
+         */
+        FeePlanTerms: {
+            /**
+             * Basis Points
+             * @default 0
+             * @example 200
+             */
+            basis_points: number;
+            /** Client Id */
+            client_id?: string | null;
+            /** Currency */
+            currency?: string | null;
+            /**
+             * Fee On Refund
+             * @default keep
+             */
+            fee_on_refund: string;
+            /**
+             * Fixed Minor
+             * @default 0
+             * @example 50
+             */
+            fixed_minor: number;
+            /**
+             * Max Minor
+             * @example 5000
+             */
+            max_minor?: number | null;
+            /**
+             * Min Minor
+             * @example 20
+             */
+            min_minor?: number | null;
+            /**
+             * Mode
+             * @example test
+             */
+            mode: string;
+            /** Service Id */
+            service_id?: string | null;
+            /** Tiers */
+            tiers?: components["schemas"]["FeeTier"][];
+        };
+        /**
+         * FeePlanTier
+         * @description A tier of a plan.
+         */
+        FeePlanTier: {
+            /** Basis Points */
+            basis_points: number;
+            /** Fixed Minor */
+            fixed_minor: number;
+            /** From Minor */
+            from_minor: number;
+        };
+        /**
+         * FeeSimulation
+         * @description The captures between `since` and `until` in the plan's scope, priced again.
+         */
+        FeeSimulation: {
+            /** Currencies */
+            currencies: components["schemas"]["FeeSimulationCurrency"][];
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /** Text */
+            text: string[];
+            /**
+             * Until
+             * Format: date-time
+             */
+            until: string;
+        };
+        /**
+         * FeeSimulationCurrency
+         * @description One currency: what was charged, what the plan would have charged, and the difference.
+         */
+        FeeSimulationCurrency: {
+            /** Amount Minor */
+            amount_minor: number;
+            /** Charged Minor */
+            charged_minor: number;
+            /** Currency */
+            currency: string;
+            /** Difference Minor */
+            difference_minor: number;
+            /** Payments */
+            payments: number;
+            /** Tiers */
+            tiers: components["schemas"]["FeeSimulationTier"][];
+            /** Would Have Cost Minor */
+            would_have_cost_minor: number;
+        };
+        /**
+         * FeeSimulationTier
+         * @description What fell into one tier, counted from 1; null without tiers. Minor units.
+         */
+        FeeSimulationTier: {
+            /** Amount Minor */
+            amount_minor: number;
+            /** Fee Minor */
+            fee_minor: number;
+            /** Payments */
+            payments: number;
+            /** Tier */
+            tier: number | null;
+        };
+        /**
+         * FeeTier
+         * @description Applies to the whole amount from `from_minor` up to the next tier.
+         */
+        FeeTier: {
+            /**
+             * Basis Points
+             * @example 250
+             */
+            basis_points: number;
+            /**
+             * Fixed Minor
+             * @default 0
+             * @example 0
+             */
+            fixed_minor: number;
+            /**
+             * From Minor
+             * @example 0
+             */
+            from_minor: number;
         };
         /**
          * FieldDefinitionV1
@@ -3479,6 +3929,122 @@ export interface components {
             version: number;
         };
         /**
+         * JournalEntry
+         * @description A journal entry; a client user sees the sides on accounts of their own client.
+         *
+         *     `fee_minor` was taken under plan, version and tier; `fee_returned_minor` was given back. `late`:
+         *     proven after the payment or refund had ended otherwise. `resolved`: on the word of two people.
+         */
+        JournalEntry: {
+            /** Amount Minor */
+            amount_minor: number;
+            /** Attempt Id */
+            attempt_id: string | null;
+            /** Client Id */
+            client_id: string | null;
+            /** Currency */
+            currency: string;
+            /** Entry Id */
+            entry_id: string;
+            /** Fee Minor */
+            fee_minor: number;
+            /** Fee Plan Id */
+            fee_plan_id: string | null;
+            /** Fee Plan Version */
+            fee_plan_version: number | null;
+            /** Fee Returned Minor */
+            fee_returned_minor: number;
+            /** Fee Tier */
+            fee_tier: number | null;
+            /** Kind */
+            kind: string;
+            /** Late */
+            late: boolean;
+            /** Mode */
+            mode: string;
+            /**
+             * Occurred At
+             * Format: date-time
+             */
+            occurred_at: string;
+            /** Payment Id */
+            payment_id: string | null;
+            /**
+             * Posted At
+             * Format: date-time
+             */
+            posted_at: string;
+            /** Postings */
+            postings: components["schemas"]["JournalSide"][];
+            /** Provider Reference */
+            provider_reference: string | null;
+            /** Reason */
+            reason: string | null;
+            /** Refund Id */
+            refund_id: string | null;
+            /** Resolved */
+            resolved: boolean;
+            /** Reverses */
+            reverses: string | null;
+        };
+        /**
+         * JournalEntryPage
+         * @description A page of entries, newest first; `next_cursor` is null at the end.
+         */
+        JournalEntryPage: {
+            /** Items */
+            items: components["schemas"]["JournalEntry"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * JournalFault
+         * @description The first thing that is not what was sealed.
+         */
+        JournalFault: {
+            /** Block Id */
+            block_id: number | null;
+            /** Entry Id */
+            entry_id: string | null;
+            /** What */
+            what: string;
+        };
+        /**
+         * JournalSide
+         * @description One side of an entry, with the balance before and after it.
+         */
+        JournalSide: {
+            /** Account */
+            account: string;
+            /** Account Version */
+            account_version: number;
+            /** Amount Minor */
+            amount_minor: number;
+            /** Balance Minor */
+            balance_minor: number;
+            /** Previous Minor */
+            previous_minor: number;
+        };
+        /**
+         * JournalVerified
+         * @description What was verified of the hash chain; go on from `next_block` until that is null.
+         */
+        JournalVerified: {
+            /** Entries */
+            entries: number;
+            fault: components["schemas"]["JournalFault"] | null;
+            /** First Block */
+            first_block: number;
+            /** Head Hash */
+            head_hash: string | null;
+            /** Last Block */
+            last_block: number;
+            /** Next Block */
+            next_block: number | null;
+            /** Whole */
+            whole: boolean;
+        };
+        /**
          * Kpis
          * @description The figures on the cards.
          */
@@ -3722,6 +4288,58 @@ export interface components {
             url: string;
         };
         /**
+         * NewFeePlan
+         * @description A version to put in force, now or later: of a new plan, or the next one of `id`.
+         */
+        NewFeePlan: {
+            /**
+             * Basis Points
+             * @default 0
+             * @example 200
+             */
+            basis_points: number;
+            /** Client Id */
+            client_id?: string | null;
+            /** Currency */
+            currency?: string | null;
+            /** Effective From */
+            effective_from?: string | null;
+            /** Effective Until */
+            effective_until?: string | null;
+            /**
+             * Fee On Refund
+             * @default keep
+             */
+            fee_on_refund: string;
+            /**
+             * Fixed Minor
+             * @default 0
+             * @example 50
+             */
+            fixed_minor: number;
+            /** Id */
+            id?: string | null;
+            /**
+             * Max Minor
+             * @example 5000
+             */
+            max_minor?: number | null;
+            /**
+             * Min Minor
+             * @example 20
+             */
+            min_minor?: number | null;
+            /**
+             * Mode
+             * @example test
+             */
+            mode: string;
+            /** Service Id */
+            service_id?: string | null;
+            /** Tiers */
+            tiers?: components["schemas"]["FeeTier"][];
+        };
+        /**
          * NewFunctionVersion
          * @description A source: one `CREATE [OR REPLACE] FUNCTION` statement, as in an older MosPay.
          */
@@ -3802,6 +4420,25 @@ export interface components {
              * @description the payment's version that was read
              */
             version: number;
+        };
+        /**
+         * NewReversal
+         * @description How an entry is to be taken back, and why; a second person has to approve.
+         *
+         *     A `reversal` undoes everything, the fee too. A `chargeback` (of a capture alone) leaves the fee
+         *     with the operator.
+         */
+        NewReversal: {
+            /**
+             * Kind
+             * @example reversal
+             */
+            kind: string;
+            /**
+             * Reason
+             * @example bank notice
+             */
+            reason: string;
         };
         /**
          * NewReview
@@ -3904,6 +4541,64 @@ export interface components {
              * @default owner
              */
             role: string;
+        };
+        /**
+         * OneJournalEntry
+         * @description An entry with the one that took it back, if any.
+         */
+        OneJournalEntry: {
+            /** Amount Minor */
+            amount_minor: number;
+            /** Attempt Id */
+            attempt_id: string | null;
+            /** Client Id */
+            client_id: string | null;
+            /** Currency */
+            currency: string;
+            /** Entry Id */
+            entry_id: string;
+            /** Fee Minor */
+            fee_minor: number;
+            /** Fee Plan Id */
+            fee_plan_id: string | null;
+            /** Fee Plan Version */
+            fee_plan_version: number | null;
+            /** Fee Returned Minor */
+            fee_returned_minor: number;
+            /** Fee Tier */
+            fee_tier: number | null;
+            /** Kind */
+            kind: string;
+            /** Late */
+            late: boolean;
+            /** Mode */
+            mode: string;
+            /**
+             * Occurred At
+             * Format: date-time
+             */
+            occurred_at: string;
+            /** Payment Id */
+            payment_id: string | null;
+            /**
+             * Posted At
+             * Format: date-time
+             */
+            posted_at: string;
+            /** Postings */
+            postings: components["schemas"]["JournalSide"][];
+            /** Provider Reference */
+            provider_reference: string | null;
+            /** Reason */
+            reason: string | null;
+            /** Refund Id */
+            refund_id: string | null;
+            /** Resolved */
+            resolved: boolean;
+            /** Reversed By */
+            reversed_by: string | null;
+            /** Reverses */
+            reverses: string | null;
         };
         /**
          * OnePayout
@@ -4562,6 +5257,55 @@ export interface components {
             state: string;
             /** Version */
             version: number;
+        };
+        /**
+         * Reversal
+         * @description A proposed reversal with the entry it is of. `state` is open, approved or rejected.
+         */
+        Reversal: {
+            /** Amount Minor */
+            amount_minor: number;
+            /** Client Id */
+            client_id: string;
+            /** Currency */
+            currency: string;
+            /** Decided At */
+            decided_at: string | null;
+            /** Decided By */
+            decided_by: string | null;
+            /** Entry Id */
+            entry_id: string;
+            /** Entry Kind */
+            entry_kind: string;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Mode */
+            mode: string;
+            /**
+             * Proposed At
+             * Format: date-time
+             */
+            proposed_at: string;
+            /** Proposed By */
+            proposed_by: string;
+            /** Reason */
+            reason: string;
+            /** Reversal Entry Id */
+            reversal_entry_id: string | null;
+            /** State */
+            state: string;
+        };
+        /**
+         * ReversalPage
+         * @description A page of proposed reversals, newest first; `next_cursor` is null at the end.
+         */
+        ReversalPage: {
+            /** Items */
+            items: components["schemas"]["Reversal"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * RiskDecision
@@ -5508,7 +6252,7 @@ export interface components {
         };
         /**
          * TrialBalance
-         * @description The books of a mode, as the ledger shows them.
+         * @description The books of a mode, as the ledger shows them; `entries` is null as of an instant.
          */
         TrialBalance: {
             /**
@@ -5521,7 +6265,7 @@ export interface components {
             /** Currencies */
             currencies: components["schemas"]["CurrencyBalance"][];
             /** Entries */
-            entries: number;
+            entries: number | null;
         };
         /**
          * UploadedStatement
@@ -5848,6 +6592,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Assignment"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    balances_bff_v1_balances_get: {
+        parameters: {
+            query: {
+                mode: string;
+                client_id?: string | null;
+                /** @description as of this instant (RFC 3339 with an offset); now, when absent */
+                as_of?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Balances"];
                 };
             };
             /** @description A problem (RFC 9457) */
@@ -6691,6 +7469,106 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PassedPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    plans_bff_v1_fee_plans_get: {
+        parameters: {
+            query: {
+                mode: string;
+                client_id?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeePlanPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    add_plan_bff_v1_fee_plans_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewFeePlan"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeePlan"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    simulate_bff_v1_fee_plans_simulate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FeePlanTerms"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeeSimulation"];
                 };
             };
             /** @description A problem (RFC 9457) */
@@ -7879,6 +8757,146 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    entries_bff_v1_journal_entries_get: {
+        parameters: {
+            query: {
+                mode: string;
+                client_id?: string | null;
+                currency?: string | null;
+                kind?: string | null;
+                payment_id?: string | null;
+                /** @description posted at or after */
+                from?: string | null;
+                /** @description posted before */
+                to?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JournalEntryPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    entry_bff_v1_journal_entries__entry_id__get: {
+        parameters: {
+            query?: {
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                entry_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneJournalEntry"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    propose_bff_v1_journal_entries__entry_id__reversals_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                entry_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewReversal"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reversal"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    verify_bff_v1_journal_verify_get: {
+        parameters: {
+            query?: {
+                from?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JournalVerified"];
                 };
             };
             /** @description A problem (RFC 9457) */
@@ -9220,6 +10238,104 @@ export interface operations {
             };
         };
     };
+    listed_bff_v1_reversals_get: {
+        parameters: {
+            query: {
+                mode: string;
+                state?: string | null;
+                client_id?: string | null;
+                entry_id?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReversalPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    approve_reversal_bff_v1_reversals__reversal_id__approve_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                reversal_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reversal"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    reject_reversal_bff_v1_reversals__reversal_id__reject_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                reversal_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reversal"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
     decisions_bff_v1_risk_decisions_get: {
         parameters: {
             query?: {
@@ -10233,6 +11349,8 @@ export interface operations {
         parameters: {
             query: {
                 mode: string;
+                /** @description as of this instant (RFC 3339 with an offset); now, when absent */
+                as_of?: string | null;
             };
             header?: never;
             path?: never;
