@@ -10,7 +10,7 @@ from mospay_shared.ids import is_id
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from mospay_gateway.domain.errors import Fault, InvalidRequest
-from mospay_gateway.domain.times import Instant
+from mospay_gateway.domain.times import Day, Instant
 from mospay_gateway.routes.books import (
     CURRENCY,
     PageQuery,
@@ -48,8 +48,8 @@ class EntriesQuery(PageQuery):
 class StatementQuery(PageQuery):
     """Whole days of the client's own time zone, both ends included; pages are of JSON alone."""
 
-    first: dt.date = Field(alias="from", description="first local day")
-    last: dt.date = Field(alias="to", description="last local day, at most 366 days in all")
+    first: Day = Field(alias="from", description="first local day")
+    last: Day = Field(alias="to", description="last local day, at most 366 days in all")
     currency: str | None = Field(None, pattern=CURRENCY, description="default: your own currency")
     format: Literal["json", "csv", "pdf"] = "json"
 

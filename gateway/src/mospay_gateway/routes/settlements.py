@@ -10,6 +10,7 @@ from mospay_shared.ids import is_id
 from pydantic import BaseModel, ConfigDict, Field
 
 from mospay_gateway.domain.errors import Fault, InvalidRequest
+from mospay_gateway.domain.times import Day
 from mospay_gateway.routes.books import (
     CURRENCY,
     FileQuery,
@@ -34,8 +35,8 @@ class SettlementsQuery(PageQuery):
     """What a list of settlements is narrowed to."""
 
     currency: str | None = Field(None, pattern=CURRENCY)
-    since: dt.date | None = Field(None, alias="from", description="first local day")
-    until: dt.date | None = Field(None, alias="to", description="last local day")
+    since: Day | None = Field(None, alias="from", description="first local day")
+    until: Day | None = Field(None, alias="to", description="last local day")
 
 
 class LinesQuery(BaseModel):
