@@ -139,7 +139,7 @@ class Refunds:
         """Believe two people about a refund that stays unknown, if it is still what they saw.
 
         Raises Permanent when they are one person or the refund is of another tenant or payment,
-        NotYetKnown when it is not here.
+        NotYetKnown when it (or the version they saw) is not here.
         """
         await payments.load(tx, [e.data.payment_id for e in events])  # in the order of their ids
         for one in events:
@@ -152,6 +152,8 @@ class Refunds:
             named = (command.payment_id, command.client_id, command.mode)
             if (refund.payment_id, refund.client_id, refund.mode) != named:
                 raise Permanent("the resolution names a refund of another payment, client or mode")
+            if refund.version < command.version:  # they saw what a restore took away again
+                raise NotYetKnown(f"version {command.version} of {refund.id}")
             holds = domain.resolvable(refund, command.version)
             if not await operations.add_refund_resolution(tx, command, holds):
                 continue
