@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 
+from mospay_portal_api.clients import House
 from mospay_portal_api.domain.errors import NotFound
 from mospay_portal_api.domain.people import Person, asker
 from mospay_portal_api.routes.bodies import Body
@@ -80,19 +81,18 @@ class RefundResolution(BaseModel):
     decided_at: dt.datetime | None
 
 
-def router(context: Context) -> APIRouter:
-    """Return the routes by which people look at refunds and end them."""
-    routes = APIRouter(prefix="/bff/v1", tags=["refunds"], responses=PROBLEMS)
-    database, relay, house = context.service.database, context.service.relay, context.house
-    reads = Depends(context.needs("directory:read"))
-    resolves = Depends(context.needs("payments:resolve"))
+async def _refund_of(house: House, person: Person, refund_id: str) -> dict[str, Any]:
+    path = f"{AT_ROUTER}/{refund_id}"
+    found = await house.find(ROUTER, path, "payments:read", asker(person, None))
+    if found is None:
+        raise NotFound("The router has no such refund")
+    return dict(found)
 
-    async def refund_of(person: Person, refund_id: str) -> dict[str, Any]:
-        path = f"{AT_ROUTER}/{refund_id}"
-        found = await house.find(ROUTER, path, "payments:read", asker(person, None))
-        if found is None:
-            raise NotFound("The router has no such refund")
-        return dict(found)
+
+def reads_router(context: Context) -> APIRouter:
+    """Return the routes by which people look at refunds."""
+    routes = APIRouter(prefix="/bff/v1", tags=["refunds"], responses=PROBLEMS)
+    house, reads = context.house, Depends(context.needs("directory:read"))
 
     @routes.get("/refunds", response_model=list[Refund])
     async def without_end(
@@ -108,7 +108,17 @@ def router(context: Context) -> APIRouter:
     @routes.get("/refunds/{refund_id}", response_model=Refund)
     async def one(refund_id: Reference, person: Person = reads) -> object:
         """One refund, with the version that a resolution has to name."""
-        return await refund_of(person, refund_id)
+        return await _refund_of(house, person, refund_id)
+
+    return routes
+
+
+def resolutions_router(context: Context) -> APIRouter:
+    """Return the routes by which two people end a refund."""
+    routes = APIRouter(prefix="/bff/v1", tags=["refunds"], responses=PROBLEMS)
+    database, relay = context.service.database, context.service.relay
+    reads = Depends(context.needs("directory:read"))
+    resolves = Depends(context.needs("payments:resolve"))
 
     @routes.post("/refunds/{refund_id}/resolutions", status_code=201)
     async def propose(
@@ -116,7 +126,7 @@ def router(context: Context) -> APIRouter:
         person: Person = resolves,
     ) -> RefundResolution:  # fmt: skip
         """Propose how a refund ended; a second person has to approve."""
-        refund = await refund_of(person, refund_id)
+        refund = await _refund_of(context.house, person, refund_id)
         async with database.transaction() as tx:
             row = await resolutions.propose_for_refund(
                 tx, author(person, request), refund, body.version, body.outcome, body.reason,
