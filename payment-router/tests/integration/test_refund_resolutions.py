@@ -29,11 +29,22 @@ def secret_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(NAME, SECRET)
 
 
+async def paid(stage: Stage, merchant: Merchant) -> str:
+    """A payment of 1000 RWF that succeeded, taken once the functions of its refunds were known."""
+
+    async def taken() -> Any:
+        payment_id = await stage.pay(merchant)
+        await stage.ends(payment_id, "succeeded")
+        known = "select id from payments where id = $1 and terms ->> 'refund' <> ''"
+        return await stage.database.fetchval(known, payment_id)
+
+    return str(await until(taken))
+
+
 async def unknown(stage: Stage, provider: Answering, amount: int = 400) -> Told:
     """A refund of a payment of 1000 RWF of which the provider says nothing: version 2."""
     merchant = await stage.merchant(provider.url, connector=SIGNED)
-    payment_id = await stage.pay(merchant)
-    await stage.ends(payment_id, "succeeded")
+    payment_id = await paid(stage, merchant)
     provider.plays["refund"] = [silent]
     provider.plays["refund_enquiry"] = [silent]
     told = command(merchant, payment_id, amount)
@@ -179,8 +190,7 @@ async def test_a_resolution_of_what_is_not_as_they_saw_it_is_kept_and_changes_no
     stage: Stage, provider: Answering, status: str
 ) -> None:
     merchant = await stage.merchant(provider.url)
-    payment_id = await stage.pay(merchant)
-    await stage.ends(payment_id, "succeeded")
+    payment_id = await paid(stage, merchant)
     provider.plays["refund_enquiry"] = [silent]
     plays: dict[str, Any] = {
         "pending": lambda r: (202, {"outcome": "pending", "reference": r}),
@@ -202,8 +212,7 @@ async def test_a_resolution_that_comes_before_its_refund_waits_for_it(
     stage: Stage, provider: Answering
 ) -> None:
     merchant = await stage.merchant(provider.url)
-    payment_id = await stage.pay(merchant)
-    await stage.ends(payment_id, "succeeded")
+    payment_id = await paid(stage, merchant)
     provider.plays["refund"] = [silent]
     provider.plays["refund_enquiry"] = [silent]
     told = command(merchant, payment_id)
@@ -344,8 +353,7 @@ async def test_a_refund_told_of_twice_in_one_pack_is_reserved_and_sent_once(
     stage: Stage, provider: Answering
 ) -> None:
     merchant = await stage.merchant(provider.url)
-    payment_id = await stage.pay(merchant)
-    await stage.ends(payment_id, "succeeded")
+    payment_id = await paid(stage, merchant)
     provider.plays["refund"] = [gave_back]
     told = command(merchant, payment_id)
     exchange = await stage.channel.get_exchange("mospay.commands", ensure=False)
@@ -364,8 +372,7 @@ async def test_rule_14_a_restored_database_sends_no_refund_that_was_asked_for_be
     keys = infrastructure.keys
     async with staged(router_env, owner_url, keys) as stage:
         merchant = await stage.merchant(provider.url)
-        payment_id = await stage.pay(merchant)
-        await stage.ends(payment_id, "succeeded")
+        payment_id = await paid(stage, merchant)
         made, never = command(merchant, payment_id), command(merchant, payment_id)
         await stage.database.execute("update epochs set identity = 'another:1:1'")
     provider.plays["refund_enquiry"] = [silent]
