@@ -1,10 +1,12 @@
 """Rows of refunds and cancels: as payments, killed at every point, given back at most once."""
 
+import secrets
 from typing import Any
 
 import httpx
 import pytest
 from mospay_dev.crash.house import House
+from mospay_dev.demo.portal import Portal
 from mospay_dev.proxy import until
 
 row = pytest.mark.row
@@ -132,6 +134,73 @@ def test_rule_02_an_enquiry_that_cannot_connect_says_nothing_about_the_refund(
     until(lambda: house.value(ROUTER, asked, refund) >= 1, "an enquiry was refused")
     house.stack.proxy("simulator").heal()
     assert ended(house, refund)["status"] == "succeeded"
+
+
+def second_person(house: House, first: Portal) -> Portal:
+    """Return another owner's session."""
+    email, password = f"{secrets.token_hex(6)}@mospay.example", secrets.token_urlsafe(18)
+    body = {"audience": "admin", "name": "Second", "email": email, "role": "owner"}
+    first.post("/users", body | {"password": password})
+    portal = Portal(house.stack.url("portal-api"))
+    portal.sign_in(email, password, "admin")
+    return portal
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(step, marks=row("B9", ROUTER, f"refund resolved by two people, {step}"))
+        for step in (
+            "before its commit",
+            "after its commit, before the ack",
+            "outcome committed, event not published",
+        )
+    ],
+)
+def test_two_people_end_an_unknown_refund_once_wherever_the_router_is_killed(
+    house: House, step: str
+) -> None:
+    """Row B9: their word, repeated after a kill, moves refund and books once; nothing is sent."""
+    payment = house.pay(amount_minor=5000)
+    house.audit([payment])
+    refund = known_before_its_command(house, payment, 1200)
+    trap = house.at_call("simulator", refund, "cut_after")
+    go(house)
+    trap.wait()
+    until(lambda: effects(house, refund) == 1, "the provider gave it back")
+    house.stack.proxy("simulator").refuse()  # so nobody but people can know
+    first = house.portal()
+    second = second_person(house, first)
+    until(lambda: first.get(f"/refunds/{refund}")["status"] == "unknown", "it is unknown")
+    path, evidence = f"/refunds/{refund}/resolutions", f"statement, {house.reference()}"
+    said = {
+        "outcome": "succeeded",
+        "reason": "The provider's statement shows it",
+        "evidence": evidence,
+        "version": first.get(f"/refunds/{refund}")["version"],
+    }
+    proposed = first.post(path, said)["id"]
+    match step:
+        case "before its commit":
+            trap = house.at_commit(ROUTER, evidence, "hold_before")
+        case "after its commit, before the ack":
+            trap = house.at_ack(ROUTER, evidence, "hold_before")
+        case _:
+            trap = house.at_publish(ROUTER, refund, "hold_before")
+    second.post(f"{path}/{proposed}/approve", {})
+    trap.wait()
+    house.kill(ROUTER)
+    house.start(ROUTER)
+    assert ended(house, refund)["status"] == "succeeded"
+    told = "select count(*) from refund_transitions where refund_id = $1 and evidence like 'peo%'"
+    assert house.value(ROUTER, told, refund) == 1
+    booked = "select count(*) from journal_entries where refund_id = $1 and resolved"
+    until(lambda: house.value("ledger", booked, refund) == 1, "it is booked, and marked")
+    house.stack.proxy("simulator").heal()
+    rest = refunded(house, payment, 5000 - 1200)
+    assert ended(house, rest)["status"] == "succeeded", "the reservation is not what it must be"
+    assert effects(house, refund) == effects(house, rest) == 1
+    house.audit([payment])
 
 
 @row("B9", "gateway", "refund accepted, killed before publishing")

@@ -252,6 +252,7 @@ def _ages(settings: GatewaySettings) -> workers.Ages:
         limit_counters=dt.timedelta(days=settings.limit_counter_days),
         sale_events=dt.timedelta(days=settings.sale_event_days),
         reannounce=dt.timedelta(seconds=settings.reannounce_seconds),
+        last_refund_announcement=dt.timedelta(hours=settings.refund_announce_hours),
     )
 
 

@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import httpx
@@ -13,7 +13,7 @@ import redis.asyncio as redis
 import structlog
 from mospay_shared.chassis.http_out import Network, open_client
 from mospay_shared.chassis.service_tokens import TokenSigner
-from mospay_shared.contracts import PaymentStatus
+from mospay_shared.contracts import PaymentStatus, RefundStatus
 from pydantic import BaseModel, ConfigDict, ValidationError
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -28,6 +28,7 @@ from mospay_gateway.domain.errors import (
 )
 from mospay_gateway.domain.limits import WINDOW_SECONDS, Change
 from mospay_gateway.domain.payments import NeverSeen, News
+from mospay_gateway.domain.refunds import Refund
 
 log = structlog.get_logger()
 _BROKEN = (httpx.HTTPError, aiohttp.ClientError, OSError)  # no answer, late or not HTTP
@@ -58,6 +59,31 @@ class _RouterPayment(BaseModel):
     updated_at: dt.datetime
 
 
+class _RouterRefund(BaseModel):
+    """As much of the router's answer about a refund."""
+
+    model_config = ConfigDict(extra="ignore")
+    id: str
+    payment_id: str
+    client_id: str
+    mode: str
+    amount_minor: int
+    currency: str
+    reason: str | None = None
+    requested_at: dt.datetime
+    status: RefundStatus
+    version: int
+    provider_reference: str | None = None
+    reason_code: str | None = None
+    reason_message: str | None = None
+    late: bool = False
+    over_refund: bool = False
+    updated_at: dt.datetime
+
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
 class RouterClient:
     """Asks payment-router, briefly: no answer in time is no news."""
 
@@ -81,26 +107,10 @@ class RouterClient:
 
     async def ask(self, payment_id: str, client_id: str, mode: str) -> News | NeverSeen | None:
         """Return the router's word on a payment; None when it can't be asked or understood."""
-        if self._http is None:
-            self._http = open_client(
-                self._base_url, allowed=self._allowed, timeout_seconds=self._timeout_seconds
-            )
-        token = self._signer.token(
-            "payment-router", "payments:read", client_id=client_id, mode=mode
-        )
-        try:
-            answer = await self._http.get(
-                f"/internal/v1/payments/{payment_id}",
-                headers={"authorization": f"Bearer {token}"},
-            )
-            if answer.status_code == 404:
-                return NeverSeen()
-            if answer.status_code != 200:
-                return None
-            found = _RouterPayment.model_validate_json(answer.content)
-        except (httpx.HTTPError, OSError, ValidationError) as error:
-            log.info("router_not_asked", payment_id=payment_id, reason=type(error).__name__)
-            return None
+        path = f"/internal/v1/payments/{payment_id}"
+        found = await self._read(path, client_id, mode, _RouterPayment)
+        if not isinstance(found, _RouterPayment):
+            return found
         return News(
             payment_id=found.id,
             client_id=found.client_id,
@@ -113,6 +123,35 @@ class RouterClient:
             late=found.late,
             occurred_at=found.updated_at,
         )
+
+    async def ask_refund(
+        self, refund_id: str, client_id: str, mode: str
+    ) -> Refund | NeverSeen | None:
+        """Return the router's word on a refund; None when it can't be asked or understood."""
+        path = f"/internal/v1/refunds/{refund_id}"
+        found = await self._read(path, client_id, mode, _RouterRefund)
+        return Refund(**dict(found)) if isinstance(found, _RouterRefund) else found
+
+    async def _read(
+        self, path: str, client_id: str, mode: str, shape: type[Answer]
+    ) -> Answer | NeverSeen | None:
+        if self._http is None:
+            self._http = open_client(
+                self._base_url, allowed=self._allowed, timeout_seconds=self._timeout_seconds
+            )
+        token = self._signer.token(
+            "payment-router", "payments:read", client_id=client_id, mode=mode
+        )
+        try:
+            answer = await self._http.get(path, headers={"authorization": f"Bearer {token}"})
+            if answer.status_code == 404:
+                return NeverSeen()
+            if answer.status_code != 200:
+                return None
+            return shape.model_validate_json(answer.content)
+        except (httpx.HTTPError, OSError, ValidationError) as error:
+            log.info("router_not_asked", path=path, reason=type(error).__name__)
+            return None
 
 
 class ReporterClient:

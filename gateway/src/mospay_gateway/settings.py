@@ -60,6 +60,7 @@ class GatewaySettings(ServiceSettings):
     unseen_seconds: int = Field(5, ge=1)  # accepted that long ago without router's news: a metric
     news_check_seconds: int = Field(30, ge=1)  # an open payment's news is asked for that often
     reannounce_seconds: int = Field(60, ge=5)  # the router's 404 for older ones: told it again
+    refund_announce_hours: int = Field(24, ge=1)  # then it is told of no more: a person looks
     enquire_seconds: int = Field(5, ge=1)  # one enquiry a payment, however often clients ask
     limit_counter_days: int = Field(3, ge=2)  # daily limits count today, somewhere on earth
     sale_event_days: int = Field(400, ge=30)  # a repeated sale event is recognised that long

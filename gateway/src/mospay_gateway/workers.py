@@ -14,11 +14,12 @@ from prometheus_client import Counter, Gauge
 from mospay_gateway.clients import CountsAway, RouterClient, SharedCounts
 from mospay_gateway.domain.limits import Windows
 from mospay_gateway.domain.payments import NeverSeen, News
+from mospay_gateway.domain.refunds import Refund
 from mospay_gateway.storage import counters, operations, payments, refunds, sales
 from mospay_gateway.usecases.api_log import TURN_LIMIT, ApiLog
 from mospay_gateway.usecases.limits import Limiter
-from mospay_gateway.usecases.news import take_news
-from mospay_gateway.usecases.operations import announce_again
+from mospay_gateway.usecases.news import take_news, take_refund_news
+from mospay_gateway.usecases.operations import announce_again, announce_refunds_again
 from mospay_gateway.usecases.security import SecurityLog
 from mospay_gateway.usecases.waiting import Waiters
 
@@ -37,6 +38,13 @@ UNSEEN_REFUNDS = Gauge(
 )
 REANNOUNCED = Counter(
     "mospay_gateway_reannounced_payments", "Payments sent to the router again: it did not know them"
+)
+LOST_REFUNDS = Gauge(
+    "mospay_gateway_lost_refunds",
+    "Open refunds the router still did not know after the last announcement: a person must look",
+)
+REANNOUNCED_REFUNDS = Counter(
+    "mospay_gateway_reannounced_refunds", "Refunds sent to the router again: it did not know them"
 )
 LIMITS_LOCAL = Gauge(
     "mospay_gateway_limits_local",
@@ -60,6 +68,7 @@ class Ages:
     limit_counters: dt.timedelta
     sale_events: dt.timedelta
     reannounce: dt.timedelta
+    last_refund_announcement: dt.timedelta
 
 
 def workers(
@@ -72,6 +81,7 @@ def workers(
             UNSEEN.set(await payments.count_unseen(tx, ages.unseen))
             LOST.set(await operations.count_given_up(tx))
             UNSEEN_REFUNDS.set(await refunds.count_unseen(tx))
+            LOST_REFUNDS.set(await refunds.count_given_up(tx))
         return 0
 
     async def ask_for_news() -> int:
@@ -107,8 +117,33 @@ def workers(
     return [
         Worker("gateway.unseen", count_unseen, idle_seconds=2.0),
         Worker("gateway.news", ask_for_news, idle_seconds=2.0),
+        _refund_news_worker(ages, database, relay, router),
         Worker("gateway.forget", forget, idle_seconds=60.0),
     ]
+
+
+def _refund_news_worker(
+    ages: Ages, database: Database, relay: Relay, router: RouterClient
+) -> Worker:
+    """Return the worker that does for open refunds what `gateway.news` does for payments."""
+
+    async def turn() -> int:
+        async with database.transaction() as tx:
+            due = await refunds.claim_checks(tx, ages.news_check, CHECK_LIMIT)
+        found = await asyncio.gather(*(router.ask_refund(*one) for one in due))
+        lost = [one[0] for one, word in zip(due, found, strict=True) if isinstance(word, NeverSeen)]
+        if lost:
+            last_after = ages.last_refund_announcement
+            REANNOUNCED_REFUNDS.inc(
+                await announce_refunds_again(database, relay, lost, ages.reannounce, last_after)
+            )
+        news = [one for one in found if isinstance(one, Refund)]
+        if news:
+            async with database.transaction() as tx:
+                await take_refund_news(tx, news)
+        return len(due) if any(one is not None for one in found) else 0
+
+    return Worker("gateway.refund_news", turn, idle_seconds=2.0)
 
 
 def api_log_worker(api_log: ApiLog, flush_seconds: float) -> Worker:

@@ -31,7 +31,7 @@ class Router:
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.Response:
-        """GET /internal/v1/payments/{id}."""
+        """GET /internal/v1/payments/{id} and /internal/v1/refunds/{id}."""
         caller = self._verifier.verify(request.headers["authorization"].removeprefix("Bearer "))
         assert "payments:read" in caller.scopes and caller.client_id and caller.mode == "test"
         payment_id = request.match_info["id"]
@@ -55,7 +55,8 @@ async def router(gateway_env: dict[str, str]) -> AsyncIterator[Router]:
     """A router on a free port."""
     made = Router(gateway_env["GATEWAY_SIGNING_KEY"])
     app = web.Application()
-    app.router.add_get("/internal/v1/payments/{id}", made.answer)
+    for kind in ("payments", "refunds"):
+        app.router.add_get(f"/internal/v1/{kind}/{{id}}", made.answer)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

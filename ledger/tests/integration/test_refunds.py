@@ -236,6 +236,41 @@ async def test_capture_resolved_by_two_people_is_marked(ledger: Service) -> None
     assert (row["resolved"], row["reason"]) == (True, "people_succeeded")
 
 
+@pytest.mark.parametrize(
+    ("end", "left"), [("succeeded", {"pending": -970}), ("failed", {"pending": -1470})]
+)
+async def test_refund_ended_by_two_people_is_booked_once_and_marked(
+    ledger: Service, end: str, left: dict[str, int]
+) -> None:
+    paid = succeeded()
+    asked = refund(paid, 500, "unknown", version=2)
+    said = refund(paid, 500, end, refund_id=asked.refund_id, version=3, resolved=True)
+    await send(ledger, wire(paid), wire(asked))
+    await booked(ledger, paid.payment_id, 2)
+    await send(ledger, wire(said), wire(said))
+    found = await booked(ledger, paid.payment_id, 3)
+    assert [row["resolved"] for row in found] == [False, False, True]
+    await post(ledger, said)
+    assert len(await entries(ledger, paid.payment_id)) == 3
+    assert await balances(ledger, paid.client_id) == left
+
+
+async def test_success_proven_after_two_people_said_failed_is_booked_as_late(
+    ledger: Service,
+) -> None:
+    paid = succeeded()
+    asked = refund(paid, 500, "unknown", version=2)
+    same = {"refund_id": asked.refund_id}
+    await post(ledger, paid, asked)
+    await post(ledger, refund(paid, 500, "failed", version=3, resolved=True, **same))
+    await post(ledger, refund(paid, 500, "succeeded", version=4, late=True, **same))
+    found = await entries(ledger, paid.payment_id)
+    assert [(row["kind"], row["resolved"], row["late"]) for row in found[2:]] == [
+        ("refund_released", True, False), ("refund", False, True),
+    ]  # fmt: skip
+    assert await balances(ledger, paid.client_id) == {"pending": -970}
+
+
 async def test_refunds_and_captures_of_many_packs_end_in_true_balances(ledger: Service) -> None:
     client = new_id("cli")
     paid = [succeeded(client_id=client) for _ in range(20)]

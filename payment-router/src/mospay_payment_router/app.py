@@ -227,7 +227,8 @@ class Wiring:
 
     async def know_epoch(self) -> None:
         """Find out what this database may have forgotten."""
-        self.acceptance.epoch_started_at = await current_epoch(self.service.database)
+        started_at = await current_epoch(self.service.database)
+        self.acceptance.epoch_started_at = self.refunds.epoch_started_at = started_at
 
 
 def create_service(settings: RouterSettings) -> Service:

@@ -16,6 +16,7 @@ from mospay_shared.contracts import (
     ProcessPaymentV1,
     RefundPaymentV1,
     ResolvePaymentV1,
+    ResolveRefundV1,
     ReviewPaymentV1,
 )
 
@@ -34,6 +35,7 @@ OPERATIONS = QueueSpec(
         "payments.refund.v1",
         "payments.resolve.v1",
         "payments.review.v1",
+        "refunds.resolve.v1",
     ),
 )
 CALLBACKS = QueueSpec("payment-router.callbacks", commands=("payments.callback.v1",))
@@ -86,6 +88,9 @@ def subscriptions(
     async def on_refund(tx: Tx, events: Sequence[Event[RefundPaymentV1]]) -> None:
         await refunds.take(tx, events)
 
+    async def on_refund_resolve(tx: Tx, events: Sequence[Event[ResolveRefundV1]]) -> None:
+        await refunds.resolve(tx, events)
+
     return [
         Subscription(COMMANDS, {"payments.process.v1": on_process}, limit=BATCH, runners=RUNNERS),
         Subscription(CALLBACKS, {"payments.callback.v1": on_callback}),
@@ -97,6 +102,7 @@ def subscriptions(
                 "payments.refund.v1": on_refund,
                 "payments.resolve.v1": on_resolve,
                 "payments.review.v1": on_review,
+                "refunds.resolve.v1": on_refund_resolve,
             },
             limit=BATCH,
         ),

@@ -2,13 +2,21 @@
 
 import datetime as dt
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from mospay_payment_router.domain.answers import Finding
-from mospay_payment_router.domain.refunds import Purse, Refund, after, contradicts, settle_purse
+from mospay_payment_router.domain.refunds import (
+    Purse,
+    Refund,
+    after,
+    contradicts,
+    resolvable,
+    settle_purse,
+)
 from mospay_payment_router.domain.states import Evidence
 from mospay_shared.contracts import RefundStatus
 
@@ -23,7 +31,12 @@ EXITS = {
         E.UNDEFINED: S.UNKNOWN,
         E.MISMATCH: S.UNKNOWN,
     },
-    S.UNKNOWN: {**ENDS, E.SUCCEEDED: S.SUCCEEDED},
+    S.UNKNOWN: {
+        **ENDS,
+        E.SUCCEEDED: S.SUCCEEDED,
+        E.PEOPLE_SUCCEEDED: S.SUCCEEDED,
+        E.PEOPLE_FAILED: S.FAILED,
+    },
     S.FAILED: {E.SUCCEEDED: S.SUCCEEDED},
     S.SUCCEEDED: {},
 }
@@ -45,6 +58,38 @@ def test_cell_of_the_refund_table(state: RefundStatus, told: Evidence) -> None:
     assert now.version == 1 + (now.status is not state)
     assert now.late is (state is S.FAILED and now.status is S.SUCCEEDED)
     assert contradicts(state, told) is (state is S.SUCCEEDED and told in (*ENDS, E.MISMATCH))
+    by_people = told in (E.PEOPLE_SUCCEEDED, E.PEOPLE_FAILED)
+    assert now.resolved is (by_people and now.status is not state)
+
+
+@pytest.mark.parametrize("state", S, ids=str)
+@pytest.mark.parametrize("seen", [0, 1, 2])
+def test_two_people_end_only_what_is_unknown_and_as_they_saw_it(
+    state: RefundStatus, seen: int
+) -> None:
+    assert resolvable(refund(status=state), seen) is (state is S.UNKNOWN and seen == 1)
+
+
+def test_a_success_proven_after_two_people_said_failed_is_late_and_not_theirs() -> None:
+    said = after(refund(status=S.UNKNOWN), Finding(E.PEOPLE_FAILED))
+    assert said.resolved and not said.late
+    proven = after(said, Finding(E.SUCCEEDED))
+    assert (proven.status, proven.late, proven.resolved) == (S.SUCCEEDED, True, False)
+
+
+@pytest.mark.parametrize("then", [E.SILENT, E.SUCCEEDED, E.PENDING, E.UNDEFINED], ids=str)
+def test_what_a_person_must_look_at_after_an_end_is_not_cleared_by_what_comes_later(
+    then: Evidence,
+) -> None:
+    said = after(refund(status=S.UNKNOWN), Finding(E.PEOPLE_SUCCEEDED))
+    denied = after(said, Finding(E.DECLINED))
+    assert (denied.status, denied.attention) == (S.SUCCEEDED, "contradicted")
+    assert after(denied, Finding(then)).attention == "contradicted"
+
+
+def test_an_end_clears_what_a_person_had_to_look_at() -> None:
+    asked = replace(refund(status=S.UNKNOWN), attention="unresolved")
+    assert after(asked, Finding(E.PEOPLE_FAILED)).attention is None
 
 
 CAPTURED = 1000

@@ -93,7 +93,7 @@ class House:
     broken: set[str] = field(default_factory=set)
     risk: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     sent: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
-    # of router (functions) and ledger (settlements, books), by path
+    # of router (functions, refunds) and ledger (settlements, books), by path
     answers: dict[str, Any] = field(default_factory=dict)
     uploads: list[bytes] = field(default_factory=list)  # files, as they came
     pushed: list[dict[str, Any]] = field(default_factory=list)  # told to the gateway by a worker
@@ -202,7 +202,7 @@ class House:
             return {"service": service, "hops": self.hops.get((service, rest), [])}
         if service == "payment-router" and name == "risk":
             return self._risk(request, rest, body)
-        if service == "payment-router" and name in ("functions", "mappings"):
+        if service == "payment-router" and name in ("functions", "mappings", "refunds"):
             return self._functions(request, path, body)
         if service == "payment-router" and name == "payments":
             return {**self.routed[rest], "id": self._visible(caller, rest)["id"]}

@@ -28,6 +28,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /clients/cli_x/credentials": {"mode": "live", "kind": "api_key"},
     "POST /clients/cli_x/endpoints": {"mode": "live", "url": "https://x", "event_types": ["a"]},
     "POST /payments/pay_x/review": {"decision": "release", "note": "why", "version": 2},
+    "POST /refunds/ref_x/resolutions": {
+        "outcome": "failed", "reason": "it was not made", "evidence": "the statement", "version": 2,
+    },
     "POST /risk/rules": {"client_id": "c", "mode": "test", "rule": {"a": 1}, "active": True,
                          "version": 0},
     "PUT /risk/rules/rsk_x": {"mode": "test", "rule": {"a": 1}, "version": 1},

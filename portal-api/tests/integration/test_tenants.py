@@ -98,6 +98,13 @@ FOREIGN = {
     "GET /bff/v1/resolutions?payment_id={payment}": 403,
     "POST /bff/v1/resolutions/rsl_x/approve": 403,
     "POST /bff/v1/resolutions/rsl_x/reject": 403,
+    "GET /bff/v1/refunds": 403,
+    "GET /bff/v1/refunds/ref_x": 403,
+    "POST /bff/v1/refunds/ref_x/resolutions": 403,
+    "GET /bff/v1/refunds/ref_x/resolutions": 403,
+    "GET /bff/v1/refund-resolutions": 403,
+    "POST /bff/v1/refunds/ref_x/resolutions/rsl_x/approve": 403,
+    "POST /bff/v1/refunds/ref_x/resolutions/rsl_x/reject": 403,
     "GET /bff/v1/providers": 403,
     "GET /bff/v1/routing-rules": 403,
     "POST /bff/v1/routing-rules": 403,
@@ -197,6 +204,9 @@ BODIES = {
     "POST /bff/v1/payments/{payment}/resolutions": {
         "outcome": "failed", "evidence": "the statement", "version": 2,
     },
+    "POST /bff/v1/refunds/ref_x/resolutions": {
+        "outcome": "failed", "reason": "it was not made", "evidence": "the statement", "version": 2,
+    },
     "POST /bff/v1/routing-rules": {"mode": "test", "rule": {}},
     "PUT /bff/v1/routing-rules/rtr_x": {"mode": "test", "rule": {}},
     "PUT /bff/v1/clients/{client}/provider-credentials/{mode}/{connector}": {"parts": {"a": "b"}},
@@ -233,7 +243,7 @@ BODIES = {
 def shape(route: str) -> str:
     """A route's method and path without the names of what it is about."""
     return re.sub(
-        r"\{\w+\}|(svc|asg|ipr|rsl|rtr|rsk|rle|set|po|exc|imp|ent|rev)_x",
+        r"\{\w+\}|(svc|asg|ipr|ref|rsl|rtr|rsk|rle|set|po|exc|imp|ent|rev)_x",
         "{}",
         route.partition("?")[0],
     )

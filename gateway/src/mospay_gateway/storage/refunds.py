@@ -1,5 +1,6 @@
 """Refunds: asked for under the payment's row lock, then moved by the router's news."""
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -53,6 +54,27 @@ where p.id = s.payment_id"""
 _UNSEEN = """
 select count(*) from (select 1 from refunds
     where version = 0 and requested_at < now() - interval '60 s' limit 100000) u"""
+
+# As with payments; the statuses are written out, only so is the index of open refunds of use.
+_CLAIM_CHECK = """
+update refunds r set check_at = now() + $1::interval
+from (select id from refunds where status in ('pending', 'unknown')
+        and requested_at < now() - $1::interval and check_at <= now()
+      order by requested_at limit $2 for update skip locked) due
+where r.id = due.id returning r.id, r.client_id, r.mode"""
+# Twice as long after each, an hour at most; the one after `$3` is the last, then a person is told.
+_ANNOUNCE = f"""
+update refunds set announcements = announcements + 1,
+    announce_at = case when requested_at <= now() - $3::interval then 'infinity'::timestamptz
+        else now() + least(interval '1 hour', $2::interval * power(2, announcements)) end
+where id = any(array(
+    select id from refunds where id = any($1) and status in ('pending', 'unknown')
+        and requested_at <= now() - $2::interval and (announce_at is null or announce_at <= now())
+    order by id for update))
+returning {_COLUMNS}, request_id"""
+_GIVEN_UP = """
+select count(*) from (select 1 from refunds
+    where status in ('pending', 'unknown') and announce_at = 'infinity' limit 100000) u"""
 
 
 def _refund(row: Any) -> Refund:
@@ -115,3 +137,23 @@ async def apply_news(tx: Tx, news: Sequence[Refund]) -> tuple[set[str], set[str]
 async def count_unseen(tx: Tx) -> int:
     """Count refunds asked for over a minute ago of which the router has said nothing yet."""
     return int(await tx.value(_UNSEEN))
+
+
+async def claim_checks(tx: Tx, every: dt.timedelta, limit: int) -> list[tuple[str, str, str]]:
+    """Claim open refunds whose news is due to be asked for: (id, client_id, mode)."""
+    rows = await tx.fetch(_CLAIM_CHECK, every, limit)
+    return [(row["id"], row["client_id"], row["mode"]) for row in rows]
+
+
+async def claim_announcements(
+    tx: Tx, ids: Sequence[str], after: dt.timedelta, last_after: dt.timedelta
+) -> list[tuple[Refund, str | None]]:
+    """Claim those of these refunds that are to be announced again, with their request's id."""
+    rows = [dict(row) for row in await tx.fetch(_ANNOUNCE, list(ids), after, last_after)]
+    requests = [row.pop("request_id") for row in rows]
+    return [(_refund(row), request) for row, request in zip(rows, requests, strict=True)]
+
+
+async def count_given_up(tx: Tx) -> int:
+    """Count open refunds that the router did not know even after the last announcement."""
+    return int(await tx.value(_GIVEN_UP))

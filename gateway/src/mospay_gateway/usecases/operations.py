@@ -207,6 +207,28 @@ async def announce_again(
     return len(due)
 
 
+async def announce_refunds_again(
+    database: Database,
+    relay: Relay,
+    ids: Sequence[str],
+    after: dt.timedelta,
+    last_after: dt.timedelta,
+) -> int:
+    """Send refunds the router does not know once more, where that is due; return how many.
+
+    The router takes a refund once, however often it is told of it, and one older than its memory
+    is only asked about.
+    """
+    async with database.transaction() as tx:
+        due = await refunds.claim_announcements(tx, ids, after, last_after)
+        commands = [
+            _command("payments.refund.v1", refund.payment_id, refund.command(), request_id)
+            for refund, request_id in due
+        ]
+        await relay.enqueue(tx, commands)
+    return len(due)
+
+
 async def read_refund(database: Database, caller: ClientApp, refund_id: str) -> Refund:
     """Return a refund of the caller's; raises NotFound."""
     async with database.request(client_id=caller.client_id, mode=caller.mode) as tx:

@@ -411,6 +411,7 @@ class Books:
             provider_reference=body.provider_reference,
             reason=body.reason_code,
             late=body.late,
+            resolved=body.resolved,
             accepted_at=body.payment_accepted_at,
             **more,  # type: ignore[arg-type]
         )

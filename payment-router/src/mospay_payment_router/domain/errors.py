@@ -1,5 +1,5 @@
-"""The error tree: RouterError > NotYetKnown, NoSuchPayment, NoSuchThing, AlreadyThere,
-StaleVersion, TooMany, NoSuchFunction, VersionRefused, SourceRefused."""
+"""The error tree: RouterError > NotYetKnown, NoSuchPayment, NoSuchRefund, NoSuchThing,
+AlreadyThere, StaleVersion, TooMany, NoSuchFunction, VersionRefused, SourceRefused."""
 
 
 class RouterError(Exception):
@@ -16,6 +16,12 @@ class NotYetKnown(RouterError):
 
 class NoSuchPayment(RouterError):
     """No payment with that id has reached the router (or the caller may not see it)."""
+
+    code = "not_found"
+
+
+class NoSuchRefund(RouterError):
+    """No refund with that id has reached the router (or the caller may not see it)."""
 
     code = "not_found"
 

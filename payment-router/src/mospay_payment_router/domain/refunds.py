@@ -14,6 +14,7 @@ from mospay_shared.contracts import (
     RefundEventV1,
     RefundPaymentV1,
     RefundStatus,
+    ResolveRefundV1,
     outgoing,
 )
 from mospay_shared.money import format_minor
@@ -41,11 +42,14 @@ _MOVES: dict[RefundStatus, dict[Evidence, RefundStatus]] = {
         _E.EXPIRED: _S.FAILED,
         _E.NEVER_SENT: _S.FAILED,
         _E.NOT_FOUND: _S.FAILED,
+        _E.PEOPLE_SUCCEEDED: _S.SUCCEEDED,
+        _E.PEOPLE_FAILED: _S.FAILED,
     },
     _S.FAILED: {_E.SUCCEEDED: _S.SUCCEEDED},
     _S.SUCCEEDED: {},
 }
 _DENIALS = frozenset({_E.DECLINED, _E.NEVER_SENT, _E.NOT_FOUND, _E.EXPIRED, _E.MISMATCH})
+_PEOPLE = frozenset({_E.PEOPLE_SUCCEEDED, _E.PEOPLE_FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Refund:
     version: int = 1
     late: bool = False
     over_refund: bool = False
+    resolved: bool = False
     provider_reference: str | None = None
     reason_code: str | None = None
     reason_message: str | None = None
@@ -117,6 +122,11 @@ def refusal(payment: Payment, purse: Purse, command: RefundPaymentV1) -> Finding
     return None
 
 
+def may_pass(refusal: Finding) -> bool:
+    """Say whether what forbids a refund now may be otherwise later, or was so before."""
+    return refusal.reason_code in ("not_refundable", "refund_too_large")
+
+
 def subject(refund: Refund, payment: Payment) -> Payment:
     """Return the payment in the shape in which functions and answers are judged for a refund.
 
@@ -151,6 +161,21 @@ def function_input(refund: Refund, payment: Payment, route: str) -> dict[str, An
     }
 
 
+def resolvable(refund: Refund, version: int) -> bool:
+    """Say whether two people who saw this version may end it: it is `unknown` and still the same.
+
+    Enquiries may still be under way, as with a payment: whichever proof comes first counts.
+    """
+    return refund.status is _S.UNKNOWN and refund.version == version
+
+
+def resolution(command: ResolveRefundV1) -> Finding:
+    """Return what two people's word proves; the client reads their reason, not their evidence."""
+    if command.outcome == "succeeded":
+        return Finding(_E.PEOPLE_SUCCEEDED)
+    return Finding(_E.PEOPLE_FAILED, None, "resolved_failed", command.reason)
+
+
 def contradicts(status: RefundStatus, evidence: Evidence) -> bool:
     """Say whether the provider takes back a refund it had proven."""
     return status is _S.SUCCEEDED and evidence in _DENIALS
@@ -165,7 +190,7 @@ def after(refund: Refund, finding: Finding) -> Refund:
         attention = "contradicted"
     elif finding.evidence is _E.MISMATCH:
         attention = "amount_mismatch"
-    elif status in FINAL_REFUND_STATUSES:
+    elif moved and status in FINAL_REFUND_STATUSES:  # what comes after an end clears nothing
         attention = None
     told = moved or not refund.final
     proven = status is _S.SUCCEEDED
@@ -174,6 +199,7 @@ def after(refund: Refund, finding: Finding) -> Refund:
         status=status,
         version=refund.version + moved,
         late=refund.late or (refund.status is _S.FAILED and proven),
+        resolved=finding.evidence in _PEOPLE if moved else refund.resolved,
         attention=attention,
         provider_reference=(finding.provider_reference if told else None)
         or refund.provider_reference,
@@ -230,6 +256,7 @@ def event(
         reason_words=why.words if why else None,
         late=refund.late,
         over_refund=refund.over_refund,
+        resolved=refund.resolved,
         payment_accepted_at=payment.accepted_at,
         requested_at=refund.requested_at,
         occurred_at=dt.datetime.now(dt.UTC),

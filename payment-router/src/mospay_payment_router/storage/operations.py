@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mospay_shared.chassis.database import Tx
-from mospay_shared.contracts import CancelPaymentV1, ResolvePaymentV1
+from mospay_shared.contracts import CancelPaymentV1, ResolvePaymentV1, ResolveRefundV1
 
 _WISH = """
 insert into cancel_requests (payment_id, client_id, mode, reason, requested_at, state,
@@ -29,6 +29,11 @@ _RESOLVE = """
 insert into resolutions (payment_id, version, client_id, mode, outcome, evidence, proposed_by,
     approved_by, requested_at, applied)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict do nothing returning payment_id"""
+_RESOLVE_REFUND = """
+insert into refund_resolutions (refund_id, version, payment_id, client_id, mode, outcome, reason,
+    evidence, proposed_by, approved_by, requested_at, applied)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict do nothing
+returning refund_id"""
 _EPOCH = """
 select nullif(started_at, '-infinity') as started_at, identity from epochs
 order by number desc limit 1 for update"""
@@ -93,6 +98,19 @@ async def add_resolution(tx: Tx, command: ResolvePaymentV1, applied: bool) -> bo
             *(command.payment_id, command.version, command.client_id, command.mode),
             *(command.outcome, command.evidence, command.proposed_by, command.approved_by),
             *(command.requested_at, applied),
+        )
+        is not None
+    )
+
+
+async def add_refund_resolution(tx: Tx, command: ResolveRefundV1, applied: bool) -> bool:
+    """Record what two people said about a refund's version; False when it was said before."""
+    return (
+        await tx.value(
+            _RESOLVE_REFUND,
+            *(command.refund_id, command.version, command.payment_id, command.client_id),
+            *(command.mode, command.outcome, command.reason, command.evidence),
+            *(command.proposed_by, command.approved_by, command.requested_at, applied),
         )
         is not None
     )

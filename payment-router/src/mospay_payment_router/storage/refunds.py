@@ -14,9 +14,9 @@ from mospay_payment_router.storage.payments import PAYMENT_COLUMNS, payment_of
 
 COLUMNS = (
     "id payment_id client_id mode amount_minor currency reason requested_at attempt_id "
-    "correlation_id causation_id traceparent status version late over_refund provider_reference "
-    "reason_code reason_message attention attempt_state enquiries fence url payload lease_until "
-    "http_status answer created_at"
+    "correlation_id causation_id traceparent status version late over_refund resolved "
+    "provider_reference reason_code reason_message attention attempt_state enquiries fence url "
+    "payload lease_until http_status answer created_at"
 ).split()
 _LIST = ", ".join(f"r.{name}" for name in COLUMNS)
 _WRITTEN = (
@@ -73,9 +73,9 @@ _LOCK = f"select {_LIST} from refunds r where id = any($1) order by id for updat
 _SETTLE = """
 update refunds set status = $2, version = $3, late = $4, over_refund = $5,
     provider_reference = $6, reason_code = $7, reason_message = $8, attention = $9,
-    attempt_state = $10, enquiries = $11, updated_at = clock_timestamp(),
+    attempt_state = $10, enquiries = $11, resolved = $12, updated_at = clock_timestamp(),
     payload = case when $10 = 'ended' then null else payload end,
-    next_action_at = clock_timestamp() + make_interval(secs => $12)
+    next_action_at = clock_timestamp() + make_interval(secs => $13)
 where id = $1"""
 _TRANSITION = """
 insert into refund_transitions (refund_id, version, payment_id, client_id, mode, from_status,
@@ -89,6 +89,11 @@ _ASK_NOW = """
 update refunds set next_action_at = clock_timestamp()
 where id = $1 and attempt_state in ('unknown', 'ended')
     and (next_action_at is null or next_action_at > clock_timestamp())"""
+_GAUGES = """
+select count(*) filter (where attention is not null),
+       coalesce(extract(epoch from now() - min(created_at) filter (where status = 'unknown')), 0),
+       count(*) filter (where status = 'unknown')
+from refunds where status in ('pending', 'unknown') or attention is not null"""
 _PAYMENT_OF = "select payment_id from refunds where id = $1"
 
 
@@ -168,7 +173,7 @@ async def settle(
         _SETTLE,
         *(now.id, now.status, now.version, now.late, now.over_refund, now.provider_reference),
         *(now.reason_code, now.reason_message, now.attention, now.attempt_state, now.enquiries),
-        wake,
+        *(now.resolved, wake),
     )
     if now.version != before.version:
         await tx.run(
@@ -193,3 +198,10 @@ async def record_enquiry(
 async def ask_now(tx: Tx, refund_id: str) -> None:
     """Let the provider be asked about a refund at once, whatever its state."""
     await tx.run(_ASK_NOW, refund_id)
+
+
+async def gauges(tx: Tx) -> tuple[int, float, int]:
+    """Return refunds a person must look at, age in seconds of the oldest unknown, unknowns."""
+    row = await tx.row(_GAUGES)
+    assert row is not None
+    return int(row[0]), float(row[1]), int(row[2])

@@ -6,7 +6,7 @@ import asyncpg
 from mospay_shared.chassis.database import Tx
 from mospay_shared.chassis.operations import Hop
 
-from mospay_payment_router.domain.errors import NoSuchPayment
+from mospay_payment_router.domain.errors import NoSuchPayment, NoSuchRefund
 from mospay_payment_router.domain.functions import ENQUIRY, place
 
 SERVICE = "payment-router"
@@ -19,11 +19,19 @@ _ATTEMPTS = """
 select id, number, state, started_at, ended_at, http_status, result,
        coalesce(reason_message, reason_code) as reason
 from attempts where payment_id = $1 order by number"""
-_REFUNDS = """
-select id, payment_id, amount_minor, currency, status, version, late, over_refund,
-       provider_reference, reason, reason_code, reason_message, attention, attempt_state,
+_REFUND_VIEW = """
+select id, payment_id, client_id, mode, amount_minor, currency, status, version, late, over_refund,
+       resolved, provider_reference, reason, reason_code, reason_message, attention, attempt_state,
        enquiries, requested_at, updated_at
-from refunds where payment_id = $1 order by id limit 200"""
+from refunds"""
+_REFUNDS = f"{_REFUND_VIEW} where payment_id = $1 order by id limit 200"
+_ONE_REFUND = f"{_REFUND_VIEW} where id = $1"
+# The status is written out: only so is the index of open refunds of use.
+_OPEN_REFUNDS = {
+    status: f"""{_REFUND_VIEW}
+where status = '{status}' and ($1::text is null or id > $1) order by id limit $2"""
+    for status in ("pending", "unknown")
+}
 _REFUND_CALLS = """
 select r.id, r.attempt_id, r.attempt_state, r.amount_minor, r.url, r.http_status, r.status,
        r.reason_code, r.reason_message, r.created_at, r.started_at, r.answered_at, r.next_action_at,
@@ -84,8 +92,8 @@ EVIDENCE_WORDS = {
     "refused": "no call was made",
     "unsent_expired": "its time was over before anything was sent",
     "mismatch": "the provider names another amount or currency",
-    "people_succeeded": "two people proved that it was paid",
-    "people_failed": "two people proved that it was not paid",
+    "people_succeeded": "two people proved that the money moved",
+    "people_failed": "two people proved that no money moved",
     "held_by_risk": "risk wants a person to look first",
     "released": "a person released it",
     "refused_in_review": "a person refused it",
@@ -104,6 +112,19 @@ async def payment(tx: Tx, payment_id: str) -> dict[str, Any]:
     refunds = [dict(r) for r in await tx.fetch(_REFUNDS, payment_id)]
     shown = [{**dict(a), "route": row["route"]} for a in attempts]
     return {**dict(row), "attempts": shown, "refunds": refunds}
+
+
+async def refund(tx: Tx, refund_id: str) -> dict[str, Any]:
+    """Return a refund; raises NoSuchRefund."""
+    row = await tx.row(_ONE_REFUND, refund_id)
+    if row is None:
+        raise NoSuchRefund(refund_id)
+    return dict(row)
+
+
+async def open_refunds(tx: Tx, status: str, after: str | None, limit: int) -> list[dict[str, Any]]:
+    """Return refunds that are `pending` or `unknown`, the oldest first."""
+    return [dict(row) for row in await tx.fetch(_OPEN_REFUNDS[status], after, limit)]
 
 
 async def hops(tx: Tx, payment_id: str) -> list[Hop]:

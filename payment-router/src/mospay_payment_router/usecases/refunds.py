@@ -10,7 +10,7 @@ import structlog
 from mospay_shared.chassis.database import DATABASE_DOWN, TRY_AGAIN, Database, Tx
 from mospay_shared.chassis.inbox import Permanent
 from mospay_shared.chassis.outbox import Relay
-from mospay_shared.contracts import Event, RefundPaymentV1, RefundStatus
+from mospay_shared.contracts import Event, RefundPaymentV1, RefundStatus, ResolveRefundV1
 from mospay_shared.ids import new_id
 from prometheus_client import Counter
 
@@ -30,14 +30,18 @@ from mospay_payment_router.domain.payments import Payment
 from mospay_payment_router.domain.refunds import Refund
 from mospay_payment_router.domain.schedule import delay_seconds
 from mospay_payment_router.domain.states import Evidence
-from mospay_payment_router.storage import payments
+from mospay_payment_router.storage import operations, payments
 from mospay_payment_router.storage import refunds as storage
 from mospay_payment_router.storage.dispatcher import FunctionCall, Functions
+from mospay_payment_router.usecases.accept import RESTORED
 from mospay_payment_router.usecases.answers import AWAY_SECONDS
 
 log = structlog.get_logger()
 MOVED = Counter("mospay_router_refunds", "Refunds by the state they moved to", ["status"])
 OVER = Counter("mospay_router_over_refunds", "Refunds proven beyond what was captured")
+RESOLVED = Counter(
+    "mospay_router_refund_resolutions", "Two-person resolutions of refunds", ["result"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,14 @@ class Refunds:
         self._database, self._functions, self._relay = database, functions, relay
         self._schedule, self._attention_after = schedule, attention_after_seconds
         self._wake = wake
+        self.epoch_started_at: dt.datetime | None = None  # None: nothing was ever forgotten
 
     async def take(self, tx: Tx, events: Sequence[Event[RefundPaymentV1]]) -> None:
         """Reserve and insert these refunds; those that can't be made end `failed`, unsent.
 
-        Raises NotYetKnown for a payment that is not here, Permanent for another tenant's.
+        One that was asked for before this database was restored may have been sent: it begins
+        `unknown` and is only asked about. Raises NotYetKnown for a payment that is not here (or
+        not yet again what such a refund needs), Permanent for another tenant's.
         """
         found = await payments.load(tx, [e.data.payment_id for e in events])
         for one in events:
@@ -78,31 +85,28 @@ class Refunds:
                 raise NotYetKnown(one.data.payment_id)
             if (payment.client_id, payment.mode) != (one.data.client_id, one.data.mode):
                 raise Permanent("the refund names a payment of another client or mode")
-        known = await storage.lock(tx, [e.data.refund_id for e in events])
+        known = set(await storage.lock(tx, [e.data.refund_id for e in events]))
         for one in sorted(events, key=lambda e: e.data.refund_id):
             if one.data.refund_id not in known:
+                known.add(one.data.refund_id)  # it may be told of twice in one batch
                 await self._take(tx, one, found[one.data.payment_id])
         tx.after_commit(self._wake)
 
     async def _take(self, tx: Tx, one: Event[RefundPaymentV1], payment: Payment) -> None:
-        command, envelope = one.data, one.envelope
         purse = (await storage.purses(tx, [payment.id]))[payment.id]
-        refund = Refund(
-            id=command.refund_id,
-            payment_id=payment.id,
-            client_id=payment.client_id,
-            mode=payment.mode,
-            amount_minor=command.amount_minor,
-            currency=command.currency,
-            reason=command.reason,
-            requested_at=command.requested_at,
-            attempt_id=new_id("att"),
-            correlation_id=envelope.correlation_id,
-            causation_id=envelope.id,
-            traceparent=envelope.traceparent,
-        )
-        refused = domain.refusal(payment, purse, command)
-        if refused is None:
+        refund = _asked_for(one)
+        refused = domain.refusal(payment, purse, one.data)
+        if self._forgotten(one.data) and (refused is None or domain.may_pass(refused)):
+            if refused is not None:  # it may have been made all the same: nothing is decided yet
+                raise NotYetKnown(f"{refund.id}: {refused.reason_message}")
+            refund = replace(
+                refund,
+                status=RefundStatus.UNKNOWN,
+                attempt_state="unknown",
+                reason_code=RESTORED[0],
+                reason_message=RESTORED[1],
+            )
+        elif refused is None:
             (row,) = await self._functions.run(
                 [self._call(refund, payment, payment.terms.refund, payment.route + REFUND)]
             )
@@ -125,6 +129,46 @@ class Refunds:
             await storage.save_purse(tx, payment.id, reserved)
         await self._relay.enqueue(tx, [domain.event(refund, payment, None, purse.refunded_minor)])
         tx.after_commit(lambda: MOVED.labels(refund.status).inc())
+
+    def _forgotten(self, command: RefundPaymentV1) -> bool:
+        """Say whether a refund is older than this database's memory: it may have been sent."""
+        started_at = self.epoch_started_at
+        return started_at is not None and command.requested_at < started_at
+
+    async def resolve(self, tx: Tx, events: Sequence[Event[ResolveRefundV1]]) -> None:
+        """Believe two people about a refund that stays unknown, if it is still what they saw.
+
+        Raises Permanent when they are one person or the refund is of another tenant or payment,
+        NotYetKnown when it (or the version they saw) is not here.
+        """
+        await payments.load(tx, [e.data.payment_id for e in events])  # in the order of their ids
+        for one in events:
+            command = one.data
+            if command.proposed_by == command.approved_by:
+                raise Permanent("a resolution needs two different people")
+            refund = (await storage.lock(tx, [command.refund_id])).get(command.refund_id)
+            if refund is None:
+                raise NotYetKnown(command.refund_id)
+            named = (command.payment_id, command.client_id, command.mode)
+            if (refund.payment_id, refund.client_id, refund.mode) != named:
+                raise Permanent("the resolution names a refund of another payment, client or mode")
+            if refund.version < command.version:  # they saw what a restore took away again
+                raise NotYetKnown(f"version {command.version} of {refund.id}")
+            holds = domain.resolvable(refund, command.version)
+            if not await operations.add_refund_resolution(tx, command, holds):
+                continue
+            RESOLVED.labels("applied" if holds else "stale").inc()
+            if not holds:
+                log.warning(
+                    "refund_resolution_stale",
+                    refund_id=refund.id,
+                    version=refund.version,
+                    seen=command.version,
+                )
+                continue
+            source = f"{command.proposed_by}+{command.approved_by}"
+            finding = domain.resolution(command)
+            await self.believe_in(tx, refund.id, refund.payment_id, source, finding)
 
     def _call(
         self, refund: Refund, payment: Payment, name: str, route: str, answer: Answer | None = None
@@ -294,3 +338,21 @@ class Refunds:
     def _old(self, refund: Refund) -> bool:
         age = dt.datetime.now(dt.UTC) - (refund.created_at or refund.requested_at)
         return age.total_seconds() > self._attention_after
+
+
+def _asked_for(one: Event[RefundPaymentV1]) -> Refund:
+    command, envelope = one.data, one.envelope
+    return Refund(
+        id=command.refund_id,
+        payment_id=command.payment_id,
+        client_id=command.client_id,
+        mode=command.mode,
+        amount_minor=command.amount_minor,
+        currency=command.currency,
+        reason=command.reason,
+        requested_at=command.requested_at,
+        attempt_id=new_id("att"),
+        correlation_id=envelope.correlation_id,
+        causation_id=envelope.id,
+        traceparent=envelope.traceparent,
+    )

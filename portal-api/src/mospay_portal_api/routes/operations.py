@@ -11,7 +11,7 @@ from mospay_portal_api.domain.errors import NotFound
 from mospay_portal_api.domain.people import Person, asker
 from mospay_portal_api.routes.context import PROBLEMS, Context, Reference, author
 from mospay_portal_api.storage import audit
-from mospay_portal_api.storage import resolutions as store
+from mospay_portal_api.storage.resolutions import PAYMENTS
 from mospay_portal_api.storage.view import seen_by
 from mospay_portal_api.usecases import resolutions
 
@@ -146,7 +146,7 @@ def payments_router(context: Context) -> APIRouter:
     ) -> list[Resolution]:
         """Proposed resolutions, newest first."""
         async with seen_by(database, person) as tx:
-            rows = await store.page(tx, state, payment_id, before, limit)
+            rows = await PAYMENTS.page(tx, state, payment_id, before, limit)
         return [Resolution(**dict(row)) for row in rows]
 
     def deciding(name: str, *, approve: bool) -> None:

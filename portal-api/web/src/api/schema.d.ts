@@ -1800,6 +1800,130 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/bff/v1/refund-resolutions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Proposed
+         * @description Proposed resolutions of all refunds, newest first.
+         */
+        get: operations["proposed_bff_v1_refund_resolutions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/refunds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Without End
+         * @description Refunds without an end, the oldest first.
+         */
+        get: operations["without_end_bff_v1_refunds_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/refunds/{refund_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One
+         * @description One refund, with the version that a resolution has to name.
+         */
+        get: operations["one_bff_v1_refunds__refund_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/refunds/{refund_id}/resolutions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Proposed For
+         * @description What was proposed for one refund, newest first.
+         */
+        get: operations["proposed_for_bff_v1_refunds__refund_id__resolutions_get"];
+        put?: never;
+        /**
+         * Propose
+         * @description Propose how a refund ended; a second person has to approve.
+         */
+        post: operations["propose_bff_v1_refunds__refund_id__resolutions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/refunds/{refund_id}/resolutions/{resolution_id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approve Refund Resolution
+         * @description Decide on what another person proposed.
+         */
+        post: operations["approve_refund_resolution_bff_v1_refunds__refund_id__resolutions__resolution_id__approve_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/refunds/{refund_id}/resolutions/{resolution_id}/reject": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reject Refund Resolution
+         * @description Decide on what another person proposed.
+         */
+        post: operations["reject_refund_resolution_bff_v1_refunds__refund_id__resolutions__resolution_id__reject_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/bff/v1/resolutions": {
         parameters: {
             query?: never;
@@ -4401,6 +4525,34 @@ export interface components {
             };
         };
         /**
+         * NewRefundResolution
+         * @description What a person knows about a refund that stays unknown.
+         *
+         *     `reason` is what they found, in words the client may read; `evidence` names what proves it.
+         */
+        NewRefundResolution: {
+            /**
+             * Evidence
+             * @example Statement of 21 November, lines 1 to 90
+             */
+            evidence: string;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "succeeded" | "failed";
+            /**
+             * Reason
+             * @example The provider's statement has no such refund
+             */
+            reason: string;
+            /**
+             * Version
+             * @description the refund's version that was read
+             */
+            version: number;
+        };
+        /**
          * NewResolution
          * @description What a person knows about a payment that no machine can end, and how they know.
          */
@@ -5170,6 +5322,110 @@ export interface components {
             queue: string;
             /** Reason */
             reason: string;
+        };
+        /**
+         * Refund
+         * @description A refund as the router knows it. Amounts in minor units of `currency`.
+         *
+         *     `attention` says why a person must look at it; `resolved` that two people ended it.
+         */
+        Refund: {
+            /**
+             * Amount Minor
+             * @example 500
+             */
+            amount_minor: number;
+            /**
+             * Attention
+             * @example unresolved
+             */
+            attention: string | null;
+            /** Client Id */
+            client_id: string;
+            /**
+             * Currency
+             * @example RWF
+             */
+            currency: string;
+            /**
+             * Enquiries
+             * @description How often the provider was asked about it
+             */
+            enquiries: number;
+            /** Id */
+            id: string;
+            /** Late */
+            late: boolean;
+            /** Mode */
+            mode: string;
+            /** Over Refund */
+            over_refund: boolean;
+            /** Payment Id */
+            payment_id: string;
+            /** Provider Reference */
+            provider_reference: string | null;
+            /** Reason */
+            reason: string | null;
+            /** Reason Code */
+            reason_code: string | null;
+            /** Reason Message */
+            reason_message: string | null;
+            /**
+             * Requested At
+             * Format: date-time
+             */
+            requested_at: string;
+            /** Resolved */
+            resolved: boolean;
+            /**
+             * Status
+             * @example unknown
+             */
+            status: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * RefundResolution
+         * @description A proposed resolution of a refund. `state` is open, approved or rejected.
+         */
+        RefundResolution: {
+            /** Client Id */
+            client_id: string;
+            /** Decided At */
+            decided_at: string | null;
+            /** Decided By */
+            decided_by: string | null;
+            /** Evidence */
+            evidence: string;
+            /** Id */
+            id: string;
+            /** Mode */
+            mode: string;
+            /** Outcome */
+            outcome: string;
+            /** Payment Id */
+            payment_id: string;
+            /**
+             * Proposed At
+             * Format: date-time
+             */
+            proposed_at: string;
+            /** Proposed By */
+            proposed_by: string;
+            /** Reason */
+            reason: string;
+            /** Refund Id */
+            refund_id: string;
+            /** State */
+            state: string;
+            /** Version */
+            version: number;
         };
         /**
          * Refusal
@@ -10129,6 +10385,236 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MatchOrdered"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    proposed_bff_v1_refund_resolutions_get: {
+        parameters: {
+            query?: {
+                state?: ("open" | "approved" | "rejected") | null;
+                before?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RefundResolution"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    without_end_bff_v1_refunds_get: {
+        parameters: {
+            query?: {
+                status?: "unknown" | "pending";
+                after?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Refund"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    one_bff_v1_refunds__refund_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                refund_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Refund"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    proposed_for_bff_v1_refunds__refund_id__resolutions_get: {
+        parameters: {
+            query?: {
+                before?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                refund_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RefundResolution"][];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    propose_bff_v1_refunds__refund_id__resolutions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                refund_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewRefundResolution"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RefundResolution"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    approve_refund_resolution_bff_v1_refunds__refund_id__resolutions__resolution_id__approve_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                refund_id: string;
+                resolution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RefundResolution"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    reject_refund_resolution_bff_v1_refunds__refund_id__resolutions__resolution_id__reject_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                refund_id: string;
+                resolution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RefundResolution"];
                 };
             };
             /** @description A problem (RFC 9457) */

@@ -229,12 +229,33 @@ class RefundPaymentV1(Contract):
     requested_at: dt.datetime
 
 
+class ResolveRefundV1(Contract):
+    """`refunds.resolve.v1`: what two people know about a refund that stays `unknown`.
+
+    `reason` says what they found, in words the client may read; `evidence` names what proves it (a
+    statement line, the provider's letter). Two different people; bound to the `version` both saw.
+    """
+
+    refund_id: Id
+    payment_id: Id
+    client_id: Id
+    mode: Mode
+    version: int = Field(ge=0, le=2**63 - 1)
+    outcome: str = Field(pattern=r"^(succeeded|failed)$")
+    reason: str = Field(min_length=1, max_length=500)
+    evidence: str = Field(min_length=1, max_length=500)
+    proposed_by: Id
+    approved_by: Id
+    requested_at: dt.datetime
+
+
 class RefundEventV1(Contract):
     """Body of every `refund.*.v1` event: the refund as it is after the change.
 
     `refunded_minor` is what of the payment has been given back with proof, this one included.
     `late` marks a success proven after the refund had failed; `over_refund` one that by then no
-    longer fits in the captured amount (it is booked all the same, and alerted).
+    longer fits in the captured amount (it is booked all the same, and alerted); `resolved` an end
+    that two people proved, not the provider.
     """
 
     refund_id: Id
@@ -261,6 +282,7 @@ class RefundEventV1(Contract):
     reason_words: str | None = Field(None, max_length=200)
     late: bool = False
     over_refund: bool = False
+    resolved: bool = False
     payment_accepted_at: dt.datetime
     requested_at: dt.datetime
     occurred_at: dt.datetime

@@ -44,6 +44,7 @@ _ALL = [
     MessageType("payments.enquire.v1", payments.EnquirePaymentV1, "*", command=True),
     MessageType("payments.review.v1", payments.ReviewPaymentV1, "portal-api", command=True),
     MessageType("payments.resolve.v1", payments.ResolvePaymentV1, "portal-api", command=True),
+    MessageType("refunds.resolve.v1", payments.ResolveRefundV1, "portal-api", command=True),
     *_payment_events(),
     MessageType("payment.risk_assessed.v1", payments.RiskAssessedV1, "payment-router"),
     *(
