@@ -18,6 +18,7 @@ from mospay_portal_api.routes import (
     guests,
     invoices,
     ip_rules,
+    logos,
     operations,
     reads,
     reconciliation,
@@ -85,6 +86,7 @@ def create_service(settings: PortalSettings) -> Service:
         functions.steps_router(context),
         invoices.files_router(context),  # their paths are narrower
         invoices.router(context),
+        logos.router(context),
         reconciliation.statements_router(context),
         reconciliation.exceptions_router(context),
         reads.router(context),
