@@ -125,7 +125,7 @@ async def test_a_settlement_on_paper_shows_the_name_as_it_is(desk: Desk, name: s
         assert set(name.replace(" ", "")) <= set(page)
     else:
         assert name in " ".join(page.split())
-    assert "1470" in page
+    assert "1,470" in page
 
 
 async def test_a_long_list_goes_over_pages_with_its_header_and_their_numbers(desk: Desk) -> None:

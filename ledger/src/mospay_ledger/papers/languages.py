@@ -68,6 +68,10 @@ class Language:
         """Return a day for a column: `21 Nov 2026`."""
         return self.say("days.short", **self._parts(day))
 
+    def month(self, day: dt.date) -> str:
+        """Return a day's month: `November 2026`."""
+        return self.say("days.month", **self._parts(day))
+
     def minute(self, at: dt.datetime) -> str:
         """Return an instant by the clock of its own zone: `21 Nov 2026 14:05`."""
         return f"{self.short_day(at)} {at:%H:%M}"
