@@ -186,6 +186,8 @@ class House:
         media_type = answer.headers.get("content-type", "").partition(";")[0]
         disposition = answer.headers.get("content-disposition", "attachment")
         unchanged, its = etag is not None and answer.status_code == 304, answer.headers.get("etag")
+        if unchanged:
+            await answer.aclose()
         if unchanged or (answer.status_code == 200 and media_type in _FILES):
             return File(_through(answer), media_type, disposition, its, unchanged)
         try:

@@ -99,7 +99,8 @@ async def _made(template: str, data: Mapping[str, Any]) -> bytes:
     except TimeoutError as error:
         raise PaperFailed(f"{template} took more than {SECONDS_LIMIT:.0f} s") from error
     except (typst.TypstError, RuntimeError) as error:
-        log.error("paper_failed", template=template, reason=str(error)[:300])
+        told = log.info if template == LOGO else log.error  # a wrong upload is no fault of ours
+        told("paper_failed", template=template, reason=str(error)[:300])
         raise PaperFailed(f"{template} can't be made of its data") from error
 
 
