@@ -179,6 +179,29 @@ class Pages:
         )  # fmt: skip
         return answer
 
+    def guarded(self, *, paying: bool = False) -> Callable[[Handler], Handler]:
+        """Refuse what can't be a link or comes too often; let no error log the path."""
+
+        def wrap(handler: Handler) -> Handler:
+            @functools.wraps(handler)
+            async def guard(request: Request, token: str) -> Response:
+                digest = guests.digest_of(token)
+                if not self.within_limits(request, digest, paying=paying):
+                    return self.sorry(request, 429, "often")
+                if not guests.TOKEN.fullmatch(token):
+                    return self.sorry(request, 404, "gone")
+                try:
+                    return await handler(request, token)
+                except Unavailable:
+                    return self.sorry(request, 503, "away")
+                except Exception as error:
+                    log.error("guest_page_failed", page=handler.__name__, exc_info=error)
+                    return self.sorry(request, 500, "away")
+
+            return guard
+
+        return wrap
+
     def own_form(self, request: Request, digest: str, form: dict[str, str]) -> bool:
         """Say whether a form was made for this browser and link."""
         cookie = request.cookies.get(COOKIE)
@@ -210,32 +233,14 @@ def router(context: Context) -> APIRouter:
     """Return the pages' routes; they are for people and in no API document."""
     routes = APIRouter(include_in_schema=False)
     pages = Pages(context)
+    _add_pages(routes, pages)
+    _add_files(routes, pages, context)
+    return routes
 
-    def guarded(*, paying: bool = False) -> Callable[[Handler], Handler]:
-        """Refuse what can't be a link or comes too often; let no error log the path."""
 
-        def wrap(handler: Handler) -> Handler:
-            @functools.wraps(handler)
-            async def guard(request: Request, token: str) -> Response:
-                digest = guests.digest_of(token)
-                if not pages.within_limits(request, digest, paying=paying):
-                    return pages.sorry(request, 429, "often")
-                if not guests.TOKEN.fullmatch(token):
-                    return pages.sorry(request, 404, "gone")
-                try:
-                    return await handler(request, token)
-                except Unavailable:
-                    return pages.sorry(request, 503, "away")
-                except Exception as error:
-                    log.error("guest_page_failed", page=handler.__name__, exc_info=error)
-                    return pages.sorry(request, 500, "away")
-
-            return guard
-
-        return wrap
-
+def _add_pages(routes: APIRouter, pages: Pages) -> None:
     @routes.get("/i/{token}")
-    @guarded()
+    @pages.guarded()
     async def invoice(request: Request, token: str) -> Response:
         found = await pages.ask(guests.digest_of(token))
         if found is None:
@@ -243,7 +248,7 @@ def router(context: Context) -> APIRouter:
         return pages.invoice(request, token, found)
 
     @routes.post("/i/{token}/pay")
-    @guarded(paying=True)
+    @pages.guarded(paying=True)
     async def pay(request: Request, token: str) -> Response:
         digest = guests.digest_of(token)
         form = await _form(request)
@@ -267,7 +272,7 @@ def router(context: Context) -> APIRouter:
         return RedirectResponse(f"/i/{token}/status", 303, _HEADERS)
 
     @routes.get("/i/{token}/status")
-    @guarded()
+    @pages.guarded()
     async def status(request: Request, token: str) -> Response:
         found = await pages.ask(guests.digest_of(token), "/status")
         if found is None:
@@ -286,8 +291,10 @@ def router(context: Context) -> APIRouter:
             refresh=REFRESH_SECONDS if how in ("processing", "unknown") else None,
         )
 
+
+def _add_files(routes: APIRouter, pages: Pages, context: Context) -> None:
     @routes.get("/i/{token}/pdf")
-    @guarded()
+    @pages.guarded()
     async def paper(request: Request, token: str) -> Response:
         path = f"/internal/v1/guest/{guests.digest_of(token)}/pdf"
         try:
@@ -300,7 +307,7 @@ def router(context: Context) -> APIRouter:
         return StreamingResponse(made.content, media_type=made.media_type, headers=headers)
 
     @routes.get("/i/{token}/logo")
-    @guarded()
+    @pages.guarded()
     async def logo(request: Request, token: str) -> Response:
         path = f"/internal/v1/guest/{guests.digest_of(token)}/logo"
         try:
@@ -310,5 +317,3 @@ def router(context: Context) -> APIRouter:
         except NotFound:
             return pages.sorry(request, 404, "gone")
         return image(found, {**_HEADERS, "Cache-Control": f"private, max-age={LOGO_SECONDS}"})
-
-    return routes
