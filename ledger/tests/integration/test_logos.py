@@ -194,10 +194,11 @@ async def test_papers_speak_their_readers_language(
 ) -> None:
     await shop.issuer(locale=issuers)
     for name, pdf in (await papers_of(shop, locale)).items():
-        assert words[name] in text_of(pdf), name
+        said = text_of(pdf).casefold()  # some headings are in capitals
+        assert words[name].casefold() in said, name
         speaks = (locale if name in ("invoice", "credit_note") else issuers)[:2]
-        amount = "1 234 200" if speaks == "fr" else "1,234,200"
-        assert amount in text_of(pdf) or name == "credit_note", text_of(pdf)
+        if name != "credit_note":  # that one is of 300
+            assert ("1 234 200" if speaks == "fr" else "1,234,200") in said
 
 
 async def _operators_issuer(service: Service, **fields: Any) -> str:
@@ -229,8 +230,8 @@ async def test_settlements_and_statements_bear_the_operators_logo_in_its_languag
         settlement, statement = [(await desk.call("GET", p, **own)).content for p in paths]
         for pdf in (settlement, statement):
             assert images(pdf)[0] == 1
-            assert "La Maison" in text_of(pdf) and "1 234 567" in text_of(pdf)
-        assert "Réserve" in text_of(statement) or "Solde final" in text_of(statement)
+            assert "La Maison" in text_of(pdf) and "1 209 876" in text_of(pdf)
+        assert "Solde final" in text_of(statement)
         assert "retenus jusqu’au" in text_of(settlement)
     finally:
         await _operators_issuer(desk.service, locale="en", name="Kigali Books")
