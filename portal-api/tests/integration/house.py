@@ -165,7 +165,7 @@ class House:
             if request.content_type == "text/csv":
                 self.uploads.append(await request.read())
                 body = {"list": self.uploads[-1].decode(errors="replace")}
-            elif request.content_type == "application/octet-stream":
+            elif request.can_read_body and request.content_type == "application/octet-stream":
                 self.uploads.append(await request.read())
             elif request.can_read_body:
                 body = await request.json()

@@ -86,7 +86,7 @@ async def test_a_guest_is_shown_the_logo_which_the_browser_keeps(portal: Portal)
     url = f"/i/{guest.token}/logo"
     again = await guest.http.get(url, headers={"If-None-Match": '"d1"'})
     assert (again.status_code, again.content) == (304, b"")
-    odd = await guest.http.get(url, headers={"If-None-Match": "\u00e9" * 9})
+    odd = await guest.http.get(url, headers={"If-None-Match": b"\xe9" * 9})
     assert odd.content == IMAGE
     assert not any(guest.token in path for _, path, _, _ in portal.house.calls)
 
