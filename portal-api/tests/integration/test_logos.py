@@ -15,10 +15,10 @@ IMAGE = b"\x89PNG\r\n\x1a\n not looked at here"
 LOGO = {"digest": "ab" * 32, "width": 640, "height": 160}
 
 
-async def put(browser: Browser, content: bytes, kind: str = "image/svg+xml") -> httpx.Response:
+async def put(browser: Browser, content: bytes, path: str = PATH) -> httpx.Response:
     """Upload a logo under a media type nobody believes."""
-    headers = {"X-CSRF-Token": browser.csrf, "Content-Type": kind}
-    return await browser.http.put("/bff/v1" + PATH, content=content, headers=headers)
+    headers = {"X-CSRF-Token": browser.csrf, "Content-Type": "image/svg+xml"}
+    return await browser.http.put("/bff/v1" + path, content=content, headers=headers)
 
 
 async def test_a_client_user_uploads_reads_and_removes_its_logo(portal: Portal) -> None:
@@ -49,12 +49,13 @@ async def test_a_refused_image_is_told_as_the_ledger_tells_it_and_not_audited(
     await portal.house.up("ledger")
     fault = {"field": "logo", "code": "svg", "message": "is an SVG"}
     portal.house.refusals = [(422, {"code": "invoice_invalid", "title": "No", "errors": [fault]})]
-    answer = await put(browser, b"<svg/>")
+    path = PATH.replace("iss_a", "iss_refused")
+    answer = await put(browser, b"<svg/>", path)
     assert (answer.status_code, answer.json()["errors"]) == (422, [fault])
     for size in (LOGO_BYTES + 1, LOGO_BYTES * 3):
-        assert (await put(browser, b"x" * size)).status_code == 413
-    assert (await put(browser, IMAGE)).status_code == 404, "no such issuer"
-    assert await audited(portal, "iss_a") == []
+        assert (await put(browser, b"x" * size, path)).status_code == 413
+    assert (await put(browser, IMAGE, path)).status_code == 404, "no such issuer"
+    assert await audited(portal, "iss_refused") == []
 
 
 async def test_a_viewer_sees_the_logo_and_changes_nothing(portal: Portal) -> None:
