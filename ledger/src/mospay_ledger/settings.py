@@ -32,7 +32,7 @@ class LedgerSettings(ServiceSettings):
     settlement_run_clients: int = Field(100, ge=1, le=1000)  # clients a call by hand looks at
     statement_lines: int = Field(50_000, ge=1, le=200_000)  # of a statement: about 40 MB in memory
     paper_lines: int = Field(1000, ge=1, le=5000)  # of a PDF: about 30 pages, a second or two
-    # the letter head of settlements and statements
+    # the letter head of settlements and statements, until the operator has an issuer in that mode
     operator_name: str = Field("MosPay", max_length=120)
     operator_address: str = Field("", max_length=500)  # lines, with \n between them
     operator_colour: str = Field("#0f5c63", pattern="^#[0-9a-fA-F]{6}$")

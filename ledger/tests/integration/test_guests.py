@@ -13,6 +13,7 @@ from mospay_ledger.domain.paying import TOKEN
 from mospay_shared.chassis.service_tokens import TokenSigner
 from mospay_shared.ids import new_id
 
+from ..images import png
 from .paying_house import PHONE, Shop, open_shop
 
 
@@ -75,6 +76,31 @@ async def test_a_guest_sees_the_invoice_and_its_link_counts_it(
     assert all(made["token"] not in row["row"] for row in rows)
     uses = await superuser.fetchval("select uses from invoice_links where id = $1", made["id"])
     assert uses == 1
+
+
+async def test_a_guest_is_shown_the_issuers_logo_and_the_customers_language(shop: Shop) -> None:
+    invoice = await shop.invoice()
+    made = await link(shop, invoice)
+    seen = (await guest(shop, made["token"])).json()
+    assert (seen["logo"], seen["locale"]) == (None, "en")
+    assert (await guest(shop, made["token"], "/logo")).status_code == 404
+    image = png(64, 16)
+    kept = await shop.http.put(
+        f"/internal/v1/issuers/{shop.issuer_id}/logo",
+        content=image,
+        headers=shop.headers("invoices:write"),
+    )
+    assert kept.status_code == 200, kept.text
+    async with shop.ledger.database.transaction() as tx:
+        await tx.run("update issuers set locale = 'fr' where id = $1", shop.issuer_id)
+    digest = hashlib.sha256(image).hexdigest()
+    for path in ("", "/status"):
+        seen = (await guest(shop, made["token"], path)).json()
+        assert seen["logo"] == {"digest": digest, "width": 64, "height": 16}
+        assert seen["locale"] == "en", "the issuer's is not the reader's"
+    shown = await guest(shop, made["token"], "/logo")
+    assert (shown.content, shown.headers["content-type"]) == (image, "image/png")
+    assert (await guest(shop, "A" * 32, "/logo")).status_code == 404
 
 
 async def test_unknown_expired_and_revoked_links_are_told_alike(

@@ -22,6 +22,7 @@ from mospay_portal_api.routes import (
     invoices,
     ip_rules,
     journal,
+    logos,
     operations,
     provider_statements,
     reads,
@@ -94,6 +95,7 @@ def create_service(settings: PortalSettings) -> Service:
         invoices.router(context),
         provider_statements.router(context),
         exceptions.router(context),
+        logos.router(context),
         reads.router(context),
         reads.figures_router(context),
         settlements.terms_router(context),  # `run` before the path that ends in an id

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 _ANYWHERE = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
 FILE_SECONDS = 60.0  # between two pieces of a file
 _PASSED_ON = (400, 409, 410, 413, 422)
-_FILES = ("application/pdf", "text/csv")
+_FILES = ("application/pdf", "text/csv", "image/png", "image/jpeg")
 
 
 class HouseError(Exception):
@@ -50,11 +50,16 @@ class Refused(HouseError):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file on its way through: its bytes as they come, what it is, what it is called."""
+    """A file on its way through: its bytes as they come, what it is, what it is called.
+
+    `unchanged`: whoever asks has it already, so there are no bytes.
+    """
 
     content: AsyncIterator[bytes]
     media_type: str
     disposition: str
+    etag: str | None = None
+    unchanged: bool = False
 
 
 class House:
@@ -167,14 +172,19 @@ class House:
         query: Mapping[str, Any],
         *,
         timeout_seconds: float = FILE_SECONDS,
+        etag: str | None = None,
     ) -> File:
-        """GET a PDF or a CSV list, passed on as it comes; raises NotFound, HouseError."""
+        """GET a PDF, a CSV list or an image, passed on as it comes; raises NotFound, HouseError.
+
+        `etag` is the one that is there already (`If-None-Match`).
+        """
         client = self._clients[service]
+        given = {"If-None-Match": etag} if etag else {}
         request = client.build_request(
             "GET",
             path,
             params={k: v for k, v in query.items() if v is not None} or None,
-            headers=self._headers(service, scope, asker),
+            headers=self._headers(service, scope, asker) | given,
             timeout=timeout_seconds,
         )
         try:
@@ -183,9 +193,12 @@ class House:
             log.warning("house_call_failed", to=service, path=path, reason=repr(error)[:200])
             raise Unavailable(service, "it does not answer right now") from error
         media_type = answer.headers.get("content-type", "").partition(";")[0]
-        if answer.status_code == 200 and media_type in _FILES:
-            disposition = answer.headers.get("content-disposition", "attachment")
-            return File(_through(answer), media_type, disposition)
+        disposition = answer.headers.get("content-disposition", "attachment")
+        unchanged, its = etag is not None and answer.status_code == 304, answer.headers.get("etag")
+        if unchanged:
+            await answer.aclose()
+        if unchanged or (answer.status_code == 200 and media_type in _FILES):
+            return File(_through(answer), media_type, disposition, its, unchanged)
         try:
             content = orjson.loads(await answer.aread())
         except (httpx.HTTPError, ValueError, OSError):
@@ -206,14 +219,16 @@ class House:
         content: bytes | AsyncIterator[bytes],
         *,
         timeout_seconds: float,
+        method: str = "POST",
+        media_type: str = "text/csv",
     ) -> Any:
-        """Pass a CSV file on, as it comes, and return the answer; never sent twice, never kept.
+        """Pass a file on, as it comes, and return the answer; never sent twice, never kept.
 
         Raises NotFound for what is not there, HouseError otherwise.
         """
         done = await self._call(
-            "POST", service, path, scope, asker, query=query, content=content,
-            timeout_seconds=timeout_seconds, more={"content-type": "text/csv"},
+            method, service, path, scope, asker, query=query, content=content,
+            timeout_seconds=timeout_seconds, more={"content-type": media_type},
         )  # fmt: skip
         if done is None:
             raise NotFound("There is no such thing")

@@ -166,6 +166,8 @@ class House:
             if request.content_type == "text/csv":
                 self.uploads.append(await request.read())
                 body = {"list": self.uploads[-1].decode(errors="replace")}
+            elif request.can_read_body and request.content_type == "application/octet-stream":
+                self.uploads.append(await request.read())
             elif request.can_read_body:
                 body = await request.json()
             if request.path.endswith("/changed"):  # a worker's, beside what a test does
@@ -179,6 +181,8 @@ class House:
                 if service == "ledger" and file:
                     return self._file(request)
                 made = self._answer(service, request, caller, body)
+                if isinstance(made, bytes) and request.path.endswith("/logo"):
+                    return self._logo(request, made)
                 if isinstance(made, bytes):
                     disposed = {"Content-Disposition": 'attachment; filename="a.csv"'}
                     return web.Response(body=made, content_type="text/csv", headers=disposed)
@@ -237,6 +241,9 @@ class House:
         """What a test has put down for a path, by method where both are asked; KeyError: 404."""
         if request.method != "GET":
             self.sent.append((request.method, request.path_qs, body))
+        if request.method == "PUT" and self.refusals:
+            status, problem = self.refusals.pop(0)
+            return web.json_response(problem, status=status)
         answer = self.answers.get(f"{request.method} {path}", self.answers.get(path))
         if answer is None:
             raise KeyError(path)
@@ -248,6 +255,8 @@ class House:
         invoice = self.guests[digest]
         if caller.issuer != "portal-api" or "invoices:guest" not in caller.scopes:
             return web.json_response({"code": "missing_scope"}, status=403)
+        if what == "logo":
+            return self.answers[f"guest/{digest}/logo"]
         if what == "pdf":
             return web.Response(body=b"%PDF-1.7", content_type="application/pdf")
         if what == "pay":
@@ -264,6 +273,13 @@ class House:
         kind = "application/pdf" if name.endswith(".pdf") else "text/csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return web.Response(body=content, content_type=kind, headers=headers)
+
+    def _logo(self, request: web.Request, content: bytes) -> web.Response:
+        """A logo a test has put down, under an ETag."""
+        headers = {"ETag": '"d1"', "Content-Disposition": 'inline; filename="logo.png"'}
+        if request.headers.get("If-None-Match") == '"d1"':
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=content, content_type="image/png", headers=headers)
 
     def _ledger(self, name: str, rest: str) -> Any:
         if name == "trial-balance":

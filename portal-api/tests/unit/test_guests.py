@@ -1,9 +1,14 @@
 """Rules behind guest pages: colours stay readable, windows bounded, forms bound to a browser."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mospay_portal_api.domain import guests
+from mospay_portal_api.routes.guests import languages
+
+ENGLISH, FRENCH = languages()["en"], languages()["fr"]
 
 
 @given(st.from_regex(r"\A#[0-9a-f]{6}\Z"), st.sampled_from([guests.LIGHT, guests.DARK]))
@@ -42,19 +47,48 @@ def test_a_form_holds_for_its_browser_and_link_alone() -> None:
 def test_a_refusal_of_a_field_the_page_does_not_show_is_said_above_it() -> None:
     fault = {"field": "amount_minor", "code": "amount_too_small", "message": "must be at least 1"}
     problem = {"errors": [fault, {"field": "reference", "message": "x"}]}
-    assert guests.told(problem, {"phone", "amount"}) == {
+    assert guests.told(problem, {"phone", "amount"}, ENGLISH) == {
         "amount": "This was not accepted: it must be at least 1."
     }
-    assert guests.told(problem, {"phone"}) == {
+    assert guests.told(problem, {"phone"}, ENGLISH) == {
         "form": "The payment was not accepted: the amount must be at least 1."
     }
-    assert "Nothing was taken" in guests.told({}, set())["form"]
+    assert "Nothing was taken" in guests.told({}, set(), ENGLISH)["form"]
+    assert guests.told(problem, {"phone", "amount"}, FRENCH) == {
+        "amount": "Ceci n’a pas été accepté\u00a0: "
+        "le montant est trop petit pour ce moyen de paiement."
+    }
+
+
+def test_another_language_never_shows_the_houses_english() -> None:
+    odd = {"errors": [{"field": "phone", "code": "new_code", "message": "is English"}]}
+    assert guests.told(odd, {"phone"}, FRENCH) == {"phone": FRENCH.say("form.not_accepted")}
+    failed: dict[str, Any] = {"reason_code": "insufficient_funds", "reason_message": "Not enough."}
+    assert guests.reason(failed, ENGLISH) == "Not enough."
+    assert guests.reason(failed, FRENCH) == "Il n’y a pas assez d’argent sur le compte."
+    assert guests.reason(failed | {"reason_code": "new_code"}, FRENCH) == ""
+    assert guests.reason(None, ENGLISH) == guests.reason({"reason_message": None}, ENGLISH) == ""
 
 
 @pytest.mark.parametrize(
-    ("minor", "currency", "text"),
-    [(1_250_000, "RWF", "RWF 1,250,000"), (123_450, "USD", "USD 1,234.50"),
-     (1000, "KWD", "KWD 1.000"), (5, "USD", "USD 0.05")],
+    ("typed", "language", "minor"),
+    [
+        ("1234.5", "en", 123450), ("1,234.50", "en", 123450), ("1 234.50", "en", 123450),
+        ("2,5", "en", None), ("12,34.5", "en", None), ("1234,5", "en", None),
+        ("1234,5", "fr", 123450), ("1 234,50", "fr", 123450), ("1\u202f234,50", "fr", 123450),
+        ("1234.5", "fr", 123450), ("2,5", "fr", 250), ("1.234,5", "fr", None),
+        ("1,234", "fr", None), ("١٢", "fr", None),
+    ],
+    ids=str,
 )  # fmt: skip
-def test_money_is_written_with_its_own_decimals(minor: int, currency: str, text: str) -> None:
-    assert guests.money(minor, currency) == text
+def test_an_amount_is_read_as_its_language_writes_it_or_refused(
+    typed: str, language: str, minor: int | None
+) -> None:
+    invoice = {
+        "methods": [{"service": "s", "label": "S"}], "allow_partial": True, "currency": "USD",
+        "open_minor": 10**9,
+    }  # fmt: skip
+    form = {"phone": "+250780000000", "amount": typed}
+    wanted = guests.read_form(form, invoice, languages()[language])
+    assert wanted.body.get("amount_minor") == minor
+    assert ("amount" in wanted.faults) == (minor is None)

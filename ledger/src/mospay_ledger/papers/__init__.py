@@ -1,5 +1,8 @@
 """Papers: PDFs by typst. Data reach a template as values, so no text is ever read as markup.
 
+What a template says itself are words of a language (`languages.py`). A logo that can't be shown is
+left out: it never keeps a paper from being made.
+
 PaperError
 ├── PapersBusy     as many papers wait as may; try again shortly
 ├── PaperTooLarge  more data than one paper takes
@@ -19,15 +22,18 @@ import orjson
 import structlog
 import typst
 
+from mospay_ledger.papers.languages import Language, language_of
+
 log = structlog.get_logger()
 THREADS = 2  # papers made at a time: typst takes a whole core while it sets one
 WAITING_LIMIT = 32  # papers that may wait for a thread; each is under a second
 SECONDS_LIMIT = 30.0  # a caller waits no longer; a thousand lines take one or two
-BYTES_LIMIT = 4 * 2**20  # of data, about 20,000 lines
+BYTES_LIMIT = 5 * 2**20  # of data: about 20,000 lines and a logo, whose bytes travel as numbers
 FOLDER = Path(str(resources.files(__package__)))
 # Latin, Greek, Cyrillic; Arabic and Hebrew. No font of the machine is used, so that a paper looks
 # the same wherever it is made.
 FONTS = ("fontpkg_noto_sans", "justmytype_intl_rtl")
+LOGO = "logo"  # the template that shows a logo alone, and fails where it can't be shown
 _NAME = re.compile(r"[a-z][a-z_]{0,39}")
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="papers")
 _waiting = 0
@@ -57,15 +63,29 @@ class PaperFailed(PaperError):
     code = "paper_failed"
 
 
-async def render(template: str, data: Mapping[str, Any]) -> bytes:
+async def render(template: str, data: Mapping[str, Any], language: Language | None = None) -> bytes:
     """Return the PDF of `<template>.typ` over `data` (what JSON can hold; bytes for a logo).
 
-    The template reads its data with `#import "brand.typ": data`. The same data give the same
-    bytes. Raises PapersBusy, PaperTooLarge, PaperFailed.
+    The template reads its data and the language's words (English, where none is given) with
+    `#import "brand.typ": data, words`. The same data give the same bytes. Raises PapersBusy,
+    PaperTooLarge, PaperFailed.
     """
-    global _waiting
     if not _NAME.fullmatch(template) or not (FOLDER / f"{template}.typ").is_file():
         raise PaperFailed(f"there is no template {template!r}")
+    spoken = language or language_of(None)
+    whole = {**data, "language": spoken.code, "words": spoken.tables}
+    try:
+        return await _made(template, whole)
+    except PaperFailed:
+        issuer = data.get("issuer") or {}
+        if template == LOGO or not issuer.get("logo"):
+            raise
+        log.error("paper_without_logo", template=template)
+        return await _made(template, {**whole, "issuer": {**issuer, "logo": None}})
+
+
+async def _made(template: str, data: Mapping[str, Any]) -> bytes:
+    global _waiting
     packed = orjson.dumps(data, default=_numbers).decode()
     if len(packed) > BYTES_LIMIT:
         raise PaperTooLarge(f"a paper takes at most {BYTES_LIMIT} bytes of data")
@@ -79,7 +99,8 @@ async def render(template: str, data: Mapping[str, Any]) -> bytes:
     except TimeoutError as error:
         raise PaperFailed(f"{template} took more than {SECONDS_LIMIT:.0f} s") from error
     except (typst.TypstError, RuntimeError) as error:
-        log.error("paper_failed", template=template, reason=str(error)[:300])
+        told = log.info if template == LOGO else log.error  # a wrong upload is no fault of ours
+        told("paper_failed", template=template, reason=str(error)[:300])
         raise PaperFailed(f"{template} can't be made of its data") from error
 
 

@@ -13,6 +13,7 @@ from mospay_ledger.routes import (
     guest,
     invoice_papers,
     invoices,
+    logos,
     paying,
     payouts,
     provider_statements,
@@ -43,6 +44,7 @@ def router(service: Service, settings: LedgerSettings, till: Till) -> APIRouter:
     statements.add(routes, service, settings)
     invoice_papers.add(routes, service)  # their paths are narrower than the invoices' own
     customers.add(routes, service, settings)
+    logos.add(routes, service)
     invoices.add(routes, service, settings)
     paying.add(routes, service, settings, till)
     guest.add(routes, service, till)

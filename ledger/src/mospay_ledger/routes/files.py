@@ -11,24 +11,8 @@ from mospay_shared.chassis.problems import Problem
 from mospay_shared.money import MoneyError, format_minor
 
 from mospay_ledger import papers
-from mospay_ledger.settings import LedgerSettings
+from mospay_ledger.papers.languages import Language
 
-KIND_WORDS = {
-    "capture": "Payment",
-    "refund_reserved": "Refund under way",
-    "refund_released": "Refund failed, given back",
-    "refund": "Refund",
-    "over_refund": "Refund",
-    "reversal": "Correction",
-    "chargeback": "Chargeback",
-    "settlement": "Settlement",
-    "reserve_kept": "Reserve kept back",
-    "reserve_released": "Reserve released",
-    "payout": "Payout reserved",
-    "payout_paid": "Payout",
-    "payout_returned": "Payout given back",
-    "payout_bounced": "Payout returned by the bank",
-}
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 # A spreadsheet takes what starts with one of these for a formula (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -65,10 +49,12 @@ def csv_file(name: str, chunks: AsyncIterator[bytes]) -> Response:
     )
 
 
-async def pdf_file(name: str, template: str, data: Mapping[str, Any]) -> Response:
+async def pdf_file(
+    name: str, template: str, data: Mapping[str, Any], language: Language
+) -> Response:
     """Answer with a PDF; raises Problem where it can't be made."""
     try:
-        made = await papers.render(template, data)
+        made = await papers.render(template, data, language)
     except papers.PaperError as error:
         headers = {"Retry-After": "3"} if error.code == "papers_busy" else {}
         raise Problem(
@@ -80,12 +66,3 @@ async def pdf_file(name: str, template: str, data: Mapping[str, Any]) -> Respons
 
 def _attachment(name: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-
-
-def issuer_of(settings: LedgerSettings) -> dict[str, Any]:
-    """Return the operator as letter heads name it."""
-    return {
-        "name": settings.operator_name,
-        "lines": [line for line in settings.operator_address.split("\n") if line],
-        "colour": settings.operator_colour,
-    }

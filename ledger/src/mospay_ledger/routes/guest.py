@@ -7,7 +7,7 @@ trace of the house, and what is stored here opens nothing at the portal's door.
 import datetime as dt
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 from mospay_shared.chassis.problems import Problem
 from mospay_shared.chassis.service import Service
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mospay_ledger.domain.paying import Tenant, Wish
 from mospay_ledger.routes.billing import decimal_text, pdf, refusals
 from mospay_ledger.routes.common import EXAMPLE_TIME
+from mospay_ledger.routes.logos import image
 from mospay_ledger.routes.paying import (
     EXAMPLE_INTENT,
     EXAMPLE_INVOICE,
@@ -66,8 +67,18 @@ class GuestPayment(BaseModel):
     ended_at: dt.datetime | None = Field(None, examples=[None])
 
 
+class GuestLogo(BaseModel):
+    """The issuer's logo; another image has another digest. Width and height in pixels."""
+
+    digest: str = Field(
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
+    )
+    width: int = Field(examples=[640])
+    height: int = Field(examples=[160])
+
+
 class GuestStatus(BaseModel):
-    """How an invoice stands; `locked` while a payment is under way."""
+    """How an invoice stands; `locked` while a payment is under way. `locale`: the customer's."""
 
     number: str = Field(examples=["INV-2026-000042"])
     status: str = Field(examples=["issued"])
@@ -80,6 +91,8 @@ class GuestStatus(BaseModel):
     locked: bool = Field(examples=[False])
     issuer_name: str = Field(examples=["Akaliza Shop"])
     colour: str = Field(examples=["#1f4b99"])
+    locale: str = Field(examples=["en"])
+    logo: GuestLogo | None = None
     payment: GuestPayment | None = None
 
 
@@ -96,7 +109,6 @@ class GuestInvoice(GuestStatus):
     reference: str | None = Field(None, examples=[None])
     issuer_email: str | None = Field(None, examples=["billing@shop.example"])
     issuer_phone: str | None = Field(None, examples=[None])
-    locale: str = Field(examples=["en"])
     customer_name: str = Field(examples=["Keza Uwase"])
     lines: list[GuestLine]
     methods: list[GuestMethod]
@@ -114,8 +126,10 @@ class GuestPay(BaseModel):
 
 def _status(seen: Seen) -> dict[str, Any]:
     row, intent = seen.invoice, seen.latest
-    same = (name for name in GuestStatus.model_fields if name not in ("locked", "payment"))
-    payment = None
+    same = GuestStatus.model_fields.keys() - {"locked", "payment", "logo"}
+    payment = logo = None
+    if row["logo_digest"] is not None:
+        logo = GuestLogo(**{name: row[f"logo_{name}"] for name in GuestLogo.model_fields})
     if intent is not None:
         payment = GuestPayment(
             **{name: getattr(intent, name) for name in GuestPayment.model_fields}
@@ -123,6 +137,7 @@ def _status(seen: Seen) -> dict[str, Any]:
     return {
         **{name: row[name] for name in same},
         "locked": row["locked_by"] is not None,
+        "logo": logo,
         "payment": payment,
     }
 
@@ -198,5 +213,12 @@ def add(routes: APIRouter, service: Service, till: Till) -> None:
                 found.notes,
                 found.invoice["issuer_snapshot"],
                 found.invoice["customer_snapshot"],
+                found.logo,
             )
         return pdf(made, found.invoice["number"])
+
+    @routes.get("/guest/{digest}/logo", response_class=Response, dependencies=[Depends(portal)])
+    async def logo(digest: Digest, request: Request) -> Response:
+        """The logo of the invoice's issuer, the image itself; 404 where it has none."""
+        async with paying_refusals():
+            return image(await links.logo(database, bytes.fromhex(digest)), request)

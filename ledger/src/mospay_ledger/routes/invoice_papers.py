@@ -38,7 +38,7 @@ from mospay_ledger.routes.common import (
     Mode,
     tenant_of,
 )
-from mospay_ledger.storage import customers, fee_invoices
+from mospay_ledger.storage import customers, fee_invoices, logos
 from mospay_ledger.storage import invoices as storage
 from mospay_ledger.usecases import invoice_papers
 
@@ -148,12 +148,14 @@ def _add_papers(routes: APIRouter, service: Service) -> None:
             payments = await storage.payments_of(tx, invoice_id)
             notes = await storage.credit_notes_of(tx, invoice_id)
         issuer, customer = row["issuer_snapshot"], row["customer_snapshot"]
-        if issuer is None or customer is None:
-            async with service.database.transaction() as tx:
+        async with service.database.transaction() as tx:  # of an issuer the caller may not see
+            logo = await logos.find(tx, row["issuer_id"])
+            if issuer is None or customer is None:
                 issuer = await customers.issuer(tx, customers.EVERYTHING, row["issuer_id"])
                 customer = await customers.find_customer(tx, row["customer_id"])
+        parties = (issuer, customer, logo)
         async with refusals():
-            made = await invoice_papers.invoice(row, lines, payments, notes, issuer, customer)
+            made = await invoice_papers.invoice(row, lines, payments, notes, *parties)
         return pdf(made, row["number"] or "draft")
 
     @routes.get("/credit-notes/{note_id}.pdf", response_class=Response)
@@ -164,8 +166,10 @@ def _add_papers(routes: APIRouter, service: Service) -> None:
             row = await storage.find(tx, note["invoice_id"]) if note else None
         if note is None or row is None:
             raise missing("credit note")
+        async with service.database.transaction() as tx:  # of an issuer the caller may not see
+            logo = await logos.find(tx, row["issuer_id"])
         async with refusals():
-            made = await invoice_papers.credit_note(note, row)
+            made = await invoice_papers.credit_note(note, row, logo)
         return pdf(made, note["number"])
 
 
@@ -293,6 +297,7 @@ def _add_ageing(routes: APIRouter, service: Service) -> None:
             rows = await storage.ageing_customers(
                 tx, issuer["id"], on, customer_id=customer_id, limit=limit
             )
+            logo = await logos.find(tx, issuer["id"])
             one, behind = None, []
             if customer_id:
                 one = await customers.find_customer(tx, customer_id)
@@ -300,7 +305,7 @@ def _add_ageing(routes: APIRouter, service: Service) -> None:
                     raise missing("customer")
                 behind = await storage.ageing_invoices(tx, issuer["id"], on, customer_id, limit)
         async with refusals():
-            made = await invoice_papers.ageing(issuer, on, totals, rows, one, behind)
+            made = await invoice_papers.ageing(issuer, on, totals, rows, one, behind, logo)
         return pdf(made, f"ageing-{on}")
 
 

@@ -9,11 +9,13 @@ from fastapi.responses import Response
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import Caller
 
+from mospay_ledger.papers.languages import Language
 from mospay_ledger.routes import files
 from mospay_ledger.routes.common import seen_by
 from mospay_ledger.routes.settlements import SettlementId, found_or_404
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import settlements as storage
+from mospay_ledger.usecases import letter_heads
 
 PAGE = 1000  # lines read at a time for a file
 LINE_COLUMNS = (
@@ -70,50 +72,67 @@ def add(routes: APIRouter, service: Service, settings: LedgerSettings) -> None:
             row = await found_or_404(tx, settlement_id, caller)
             client = await storage.client(tx, row["client_id"])
             listed = await storage.lines(tx, settlement_id, 0, settings.paper_lines)
-        data = paper_of(row, client, listed, settings)
+        async with service.database.transaction() as tx:  # the operator's own, whoever asks
+            head, language = await letter_heads.of_operator(tx, row["mode"], settings)
+        data = paper_of(row, client, listed, language)
         name = f"settlement-{row['local_day']}-{row['id']}"
-        return await files.pdf_file(name, "settlement", data)
+        return await files.pdf_file(name, "settlement", {"issuer": head, **data}, language)
 
 
-def paper_of(row: Any, client: Any, lines: list[Any], settings: LedgerSettings) -> dict[str, Any]:
+def paper_of(row: Any, client: Any, lines: list[Any], language: Language) -> dict[str, Any]:
     """Return what the paper of a settlement shows, every amount a text."""
     currency, zone = row["currency"], ZoneInfo(row["time_zone"])
-
-    def money(name: str, of: Any = row) -> str:
-        return files.amount(of[name], currency)
-
+    say, amount = language.say, language.amount
+    day, reserve_due = language.day(row["local_day"]), row["reserve_due_at"]
+    available = row["net_minor"] - row["reserve_minor"]
+    sums = (
+        ("payments", row["gross_minor"]),
+        ("fees", -row["fee_minor"]),
+        ("refunds", row["refund_minor"]),
+        ("adjustments", row["adjustment_minor"]),
+    )
+    listed = {
+        "shown": language.number(str(len(lines))),
+        "all": language.number(str(row["line_count"])),
+    }
     return {
-        "issuer": files.issuer_of(settings),
         "client": {"name": (client and client["name"]) or row["client_id"], "id": row["client_id"]},
         "id": row["id"],
-        "day": row["local_day"].isoformat(),
-        "part": row["part"],
+        "day": day if row["part"] == 1 else say("settlement.part", day=day, part=row["part"]),
         "mode": row["mode"],
         "currency": currency,
         "time_zone": row["time_zone"],
-        "settled_at": f"{row['settled_at'].astimezone(zone):%Y-%m-%d %H:%M}",
-        "reversed": row["reversed_by"],
-        "line_count": row["line_count"],
+        "settled_at": language.minute(row["settled_at"].astimezone(zone)),
+        "reversed": say("settlement.reversed", entry=row["reversed_by"])
+        if row["reversed_by"]
+        else None,
         "sums": [
-            ["Payments", money("gross_minor")],
-            ["Fees", files.amount(-row["fee_minor"], currency)],
-            ["Refunds", money("refund_minor")],
-            ["Chargebacks and corrections", money("adjustment_minor")],
-            [f"Settled ({currency})", money("net_minor")],
+            *([say(f"settlement.{name}"), amount(minor, currency)] for name, minor in sums),
+            [say("settlement.net", currency=currency), amount(row["net_minor"], currency)],
         ],
-        "reserve": money("reserve_minor") if row["reserve_minor"] else None,
-        "reserve_due": row["reserve_due_at"]
-        and f"{row['reserve_due_at'].astimezone(zone):%Y-%m-%d}",
-        "available": files.amount(row["net_minor"] - row["reserve_minor"], currency),
-        "lines": [
-            [
-                f"{line['occurred_at'].astimezone(zone):%Y-%m-%d %H:%M}",
-                files.KIND_WORDS.get(line["kind"], line["kind"]),
-                line["refund_id"] or line["payment_id"] or line["entry_id"],
-                money("gross_minor", line), files.amount(-line["fee_minor"], currency),
-                files.amount(line["refund_minor"] + line["adjustment_minor"], currency),
-                money("net_minor", line),
-            ]
-            for line in lines
-        ],
-    }  # fmt: skip
+        "reserve": say(
+            "settlement.reserve",
+            reserve=amount(row["reserve_minor"], currency),
+            day=language.day(reserve_due.astimezone(zone)),
+            available=amount(available, currency),
+        )
+        if row["reserve_minor"]
+        else None,
+        "lines": [_line(line, currency, zone, language) for line in lines],
+        "more": say("settlement.more", **listed) if len(lines) < row["line_count"] else None,
+    }
+
+
+def _line(line: Any, currency: str, zone: ZoneInfo, language: Language) -> list[str]:
+    minors = (
+        line["gross_minor"],
+        -line["fee_minor"],
+        line["refund_minor"] + line["adjustment_minor"],
+        line["net_minor"],
+    )
+    return [
+        language.minute(line["occurred_at"].astimezone(zone)),
+        language.known("kinds", line["kind"]),
+        line["refund_id"] or line["payment_id"] or line["entry_id"],
+        *(language.amount(minor, currency) for minor in minors),
+    ]

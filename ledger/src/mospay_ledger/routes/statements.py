@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from mospay_ledger.domain import ClientBooks
 from mospay_ledger.domain.settling import MIDNIGHT, day_end
+from mospay_ledger.papers.languages import Language
 from mospay_ledger.routes import files
 from mospay_ledger.routes.common import (
     EXAMPLE_CLIENT,
@@ -33,7 +34,7 @@ from mospay_ledger.routes.common import (
 )
 from mospay_ledger.settings import LedgerSettings
 from mospay_ledger.storage import settlements
-from mospay_ledger.usecases import settling, statements
+from mospay_ledger.usecases import letter_heads, settling, statements
 
 DAYS_LIMIT = 366
 FIRST, LAST = dt.date(2000, 1, 1), dt.date(2100, 12, 31)
@@ -194,7 +195,10 @@ def add(routes: APIRouter, service: Service, settings: LedgerSettings) -> None:
     ) -> Response:
         """The same as a paper."""
         period = await read(caller, client_id, mode, currency, first, last, settings.paper_lines)
-        return await files.pdf_file(period.file_name, "statement", paper_of(period, settings))
+        async with service.database.transaction() as tx:  # the operator's own, whoever asks
+            head, language = await letter_heads.of_operator(tx, mode, settings)
+        data = {"issuer": head, **paper_of(period, language)}
+        return await files.pdf_file(period.file_name, "statement", data, language)
 
 
 def _add_page(routes: APIRouter, service: Service) -> None:
@@ -257,30 +261,29 @@ async def csv_lines(period: Period) -> AsyncIterator[bytes]:
     yield files.rows_of([*batch, balances("closing_balance", found.closing)])
 
 
-def paper_of(period: Period, settings: LedgerSettings) -> dict[str, Any]:
+def paper_of(period: Period, language: Language) -> dict[str, Any]:
     """Return what the paper of a statement shows, every amount a text."""
     currency, found = period.currency, period.found
 
-    def balances(of: dict[str, int]) -> list[str]:
-        return [files.amount(of[name], currency) for name in AMOUNTS]
+    def amounts(of: Any, *more: int) -> list[str]:
+        minors = [*(of[name] for name in statements.COLUMNS), *more]
+        return [language.amount(minor, currency) for minor in minors]
 
     return {
-        "issuer": files.issuer_of(settings),
         "client": {"name": period.name, "id": period.client_id},
-        "from": period.first.isoformat(),
-        "to": period.last.isoformat(),
+        "since": language.day(period.first),
+        "until": language.day(period.last),
         "mode": period.mode,
         "currency": currency,
         "time_zone": period.zone_name,
-        "opening": balances(found.opening),
-        "closing": balances(found.closing),
+        "opening": amounts(found.opening, found.opening["balance_minor"]),
+        "closing": amounts(found.closing, found.closing["balance_minor"]),
         "lines": [
             [
-                f"{line['posted_at'].astimezone(period.zone):%Y-%m-%d %H:%M}",
-                files.KIND_WORDS.get(line["kind"], line["kind"]),
+                language.minute(line["posted_at"].astimezone(period.zone)),
+                language.known("kinds", line["kind"]),
                 reference(line),
-                *(files.amount(line[name], currency) for name in statements.COLUMNS),
-                files.amount(balance, currency),
+                *amounts(line, balance),
             ]
             for line, balance in statements.running(found.opening["balance_minor"], found.lines)
         ],

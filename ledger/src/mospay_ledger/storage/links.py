@@ -34,9 +34,12 @@ select v.id, v.number, v.currency, v.status, v.total_minor, v.tax_minor, v.disco
     v.reference, v.locked_by, v.mode, v.issuer_id,
     coalesce(v.issuer_snapshot ->> 'name', i.name) as issuer_name, i.colour,
     i.email as issuer_email,
-    i.phone as issuer_phone, i.locale, i.time_zone,
-    coalesce(v.customer_snapshot ->> 'name', c.name) as customer_name
+    i.phone as issuer_phone, i.time_zone,
+    l.digest as logo_digest, l.width as logo_width, l.height as logo_height,
+    coalesce(v.customer_snapshot ->> 'name', c.name) as customer_name,
+    coalesce(v.customer_snapshot ->> 'locale', c.locale) as locale
 from invoices v join issuers i on i.id = v.issuer_id join customers c on c.id = v.customer_id
+    left join issuer_logos l on l.issuer_id = i.id
 where v.id = $1 and v.status <> 'draft'"""
 _LINES = """
 select description, quantity, unit_price_minor, discount_minor, tax_rate_bps, tax_minor, total_minor

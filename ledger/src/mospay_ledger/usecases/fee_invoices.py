@@ -15,9 +15,9 @@ import structlog
 from mospay_shared.chassis.database import Database, Tx
 from mospay_shared.chassis.outbox import Relay
 from mospay_shared.ids import new_id
-from mospay_shared.money import MoneyError, format_minor
 
 from mospay_ledger.domain.invoices import Line, Row, StepRefused, totals_of
+from mospay_ledger.papers.languages import Language, language_of
 from mospay_ledger.storage import customers
 from mospay_ledger.storage import fee_invoices as storage
 from mospay_ledger.storage import invoices as papers
@@ -27,7 +27,6 @@ from mospay_ledger.usecases import invoices
 from mospay_ledger.usecases.invoices import Draft
 
 log = structlog.get_logger()
-NETTED = "Netted from settlement: these fees were kept as payments were captured. Nothing is due."
 SETTLES_SECONDS = 3600  # a month is closed an hour after its end: no posting is late by then
 
 
@@ -53,7 +52,9 @@ def span_of(month: dt.date, time_zone: str) -> tuple[dt.datetime, dt.datetime]:
     return first, last
 
 
-def fee_lines(rows: Sequence[Row], brought_minor: int, currency: str, tax_bps: int) -> list[Line]:
+def fee_lines(
+    rows: Sequence[Row], brought_minor: int, currency: str, tax_bps: int, language: Language
+) -> list[Line]:
     """Return the lines of a fee invoice: one a service, one for what earlier months left.
 
     A line is what was taken less what was given back; it comes to that to the unit, its tax within.
@@ -65,12 +66,12 @@ def fee_lines(rows: Sequence[Row], brought_minor: int, currency: str, tax_bps: i
         )
 
     found = [
-        line(_words(row, currency), net, row["service_id"] or None)
+        line(_words(row, currency, language), net, row["service_id"] or None)
         for row in rows
         if (net := row["taken_minor"] - row["returned_minor"])
     ]
     if brought_minor:
-        found.append(line("Given back in earlier months, beyond what was taken", brought_minor))
+        found.append(line(language.say("fees.brought"), brought_minor))
     if totals_of(found).tax_minor < 0:  # rounding of many small negative lines
         found = [
             line(f.description, f.unit_price_minor, f.service_id, rate=0)
@@ -81,19 +82,14 @@ def fee_lines(rows: Sequence[Row], brought_minor: int, currency: str, tax_bps: i
     return found
 
 
-def _words(row: Row, currency: str) -> str:
-    words = f"Fees of {row['service_id'] or 'payments'}: {row['payments']} payments"
-    if row["returned_minor"]:
-        words += f", {_amount(row['returned_minor'], currency)} given back"
-        words += f" on {row['refunds']} refunds"
-    return words
-
-
-def _amount(minor: int, currency: str) -> str:
-    try:
-        return f"{format_minor(minor, currency)} {currency}"
-    except MoneyError:  # booked under a code the exponent table lacks
-        return f"{minor} minor units of {currency}"
+def _words(row: Row, currency: str, language: Language) -> str:
+    name = row["service_id"] or language.say("fees.payments")
+    words = language.say("fees.line", service=name, payments=language.number(str(row["payments"])))
+    if not row["returned_minor"]:
+        return words
+    returned = f"{language.amount(row['returned_minor'], currency)} {currency}"
+    refunds = language.number(str(row["refunds"]))
+    return words + language.say("fees.returned", amount=returned, refunds=refunds)
 
 
 async def close_month(
@@ -119,8 +115,17 @@ async def close_month(
     net = taken - returned + brought
     invoice = None
     if net > 0:
-        lines = fee_lines(rows, brought, currency, issuer["fee_tax_bps"])
-        invoice = await _netted(tx, relay, issuer, client_id, currency, month, lines)
+        customer = await _recipient(tx, relay, issuer, client_id)
+        language = language_of(customer["locale"])
+        lines = fee_lines(rows, brought, currency, issuer["fee_tax_bps"], language)
+        draft = Draft(
+            customer_id=customer["id"],
+            currency=currency,
+            lines=tuple(lines),
+            notes=language.say("fees.netted", month=language.month(month)),
+            reference=f"fees {month:%Y-%m}",
+        )
+        invoice = await _netted(tx, relay, customer, draft)
         assert invoice["total_minor"] == net, "a fee invoice is what the journal says"
     await storage.write(
         tx,
@@ -140,23 +145,7 @@ async def close_month(
     return invoice
 
 
-async def _netted(
-    tx: Tx,
-    relay: Relay,
-    issuer: Row,
-    client_id: str,
-    currency: str,
-    month: dt.date,
-    lines: Sequence[Line],
-) -> asyncpg.Record:
-    customer = await _recipient(tx, relay, issuer, client_id)
-    draft = Draft(
-        customer_id=customer["id"],
-        currency=currency,
-        lines=tuple(lines),
-        notes=f"{NETTED} Period: {month:%Y-%m}.",
-        reference=f"fees {month:%Y-%m}",
-    )
+async def _netted(tx: Tx, relay: Relay, customer: Row, draft: Draft) -> asyncpg.Record:
     totals = totals_of(draft.lines)
     row = await papers.insert(tx, new_id("inv"), customer, totals, draft.terms(), "system")
     await papers.write_lines(tx, row, draft.lines)

@@ -1,83 +1,80 @@
-"""Papers of invoicing: rows into what a template shows. Amounts are text in the currency's own way.
+"""Papers of invoicing: rows into what a template shows, in the words and numbers of a language.
 
 A paper is made of what an invoice said when it was issued, not of what its parties are called now.
+Its logo is the issuer's of now: it says nothing.
 """
 
 import datetime as dt
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
-from mospay_shared.money import MoneyError, format_minor
-
 from mospay_ledger import papers
-from mospay_ledger.domain.invoices import Row
+from mospay_ledger.domain.invoices import AGES, Row
+from mospay_ledger.papers.languages import Language, language_of
+from mospay_ledger.usecases import letter_heads
 
 ENTRY_LIMIT = 5000  # rows of an ageing paper: about a hundred pages
-SOURCES = {
-    "payment": "Payment",
-    "netted": "Netted from settlement",
-    "credit": "From your credit",
-}
-AGE_NAMES = {
-    "current": "Not due",
-    "days_1_30": "1-30 days",
-    "days_31_60": "31-60 days",
-    "days_61_90": "61-90 days",
-    "days_over_90": "Over 90 days",
-}
+STAMPED = ("draft", "void", "paid")  # what a reader must not overlook
 
 
-def amount(minor: int, currency: str) -> str:
-    """Return an amount with groups of three: 123456789 RWF is `123,456,789`."""
-    try:
-        plain = format_minor(minor, currency)
-    except MoneyError:  # booked under a code the exponent table lacks
-        plain = str(minor)
-    whole, point, rest = plain.lstrip("-").partition(".")
-    return ("-" if minor < 0 else "") + f"{int(whole):,}" + point + rest
-
-
-def percent(basis_points: int) -> str:
-    """Return basis points as a percentage: 1850 is `18.5 %`."""
-    return f"{(Decimal(basis_points) / 100).normalize():f} %"
-
-
-def _lines_of(party: Any) -> list[str]:
-    tax_id = f"Tax id {party['tax_id']}" if party.get("tax_id") else ""
-    found = [*str(party.get("address") or "").splitlines(), tax_id]
-    return [line for line in (*found, party.get("email"), party.get("phone")) if line]
-
-
-def _head(issuer: Any) -> dict[str, Any]:
-    return {
-        "name": issuer["name"],
-        "lines": _lines_of(issuer),
-        "colour": issuer["colour"],
-        "foot": issuer.get("footer") or issuer["name"],
-    }
-
-
-def _party(customer: Any) -> list[str]:
-    return [customer["name"], *_lines_of(customer)]
-
-
-def _quantity(value: Decimal) -> str:
-    plain = f"{value:f}"
-    return plain.rstrip("0").rstrip(".") if "." in plain else plain
-
-
-def _line(row: Row, currency: str) -> list[str]:
+def _line(row: Row, currency: str, language: Language) -> list[str]:
+    amount = language.amount
     discount = amount(-row["discount_minor"], currency) if row["discount_minor"] else ""
-    rate = percent(row["tax_rate_bps"]) if row["tax_rate_bps"] else ""
+    rate = language.percent(row["tax_rate_bps"]) if row["tax_rate_bps"] else ""
+    if rate and row["tax_inclusive"]:
+        rate = language.say("invoice.inclusive", rate=rate)
     return [
         row["description"],
-        _quantity(row["quantity"]),
+        language.quantity(row["quantity"]),
         amount(row["unit_price_minor"], currency),
         discount,
-        rate + (" incl." if rate and row["tax_inclusive"] else ""),
+        rate,
         amount(row["total_minor"], currency),
     ]
+
+
+def _sums(invoice: Row, language: Language) -> list[list[str]]:
+    """Return what the lines come to."""
+    currency, say = invoice["currency"], language.say
+    total, tax, discount = (invoice[f"{name}_minor"] for name in ("total", "tax", "discount"))
+    sums = [
+        [say("invoice.net"), language.amount(total - tax, currency)],
+        [say("invoice.tax"), language.amount(tax, currency)],
+    ]
+    if discount:
+        sums.insert(0, [say("invoice.discounts"), language.amount(-discount, currency)])
+    total_words = say("invoice.total", currency=currency)
+    return [*sums, [total_words, language.amount(total, currency)]]
+
+
+def _after(
+    invoice: Row, payments: Sequence[Row], notes: Sequence[Row], language: Language
+) -> list[list[str]]:
+    """Return what lowered the total since, and what is open; nothing where nothing did."""
+    currency, say = invoice["currency"], language.say
+    paid = [
+        (
+            say(
+                "invoice.paid_on",
+                source=language.known("sources", p["source"]),
+                day=language.day(p["at"]),
+            ),
+            p["applied_minor"],
+        )
+        for p in payments
+    ]
+    credited = [(say("invoice.credited", number=n["number"]), n["applied_minor"]) for n in notes]
+    after = [
+        [words, language.amount(-minor, currency)] for words, minor in paid + credited if minor
+    ]
+    if after:
+        open_words = say("invoice.open", currency=currency)
+        after.append([open_words, language.amount(invoice["open_minor"], currency)])
+    return after
+
+
+def _day(day: dt.date | None, language: Language) -> str:
+    return "" if day is None else language.day(day)
 
 
 def invoice_data(
@@ -87,65 +84,57 @@ def invoice_data(
     notes: Sequence[Row],
     issuer: Any,
     customer: Any,
+    logo: Row | None,
+    language: Language,
 ) -> dict[str, Any]:
     """Return what `invoice.typ` shows; a draft has the parties as they are now."""
     currency, status = invoice["currency"], invoice["status"]
-    total, tax, discount = (invoice[f"{name}_minor"] for name in ("total", "tax", "discount"))
-    sums = [["Net", amount(total - tax, currency)], ["Tax", amount(tax, currency)]]
-    if discount:
-        sums.insert(0, ["Discounts (in the lines)", amount(-discount, currency)])
-    sums.append([f"Total {currency}", amount(total, currency)])
-    after = [
-        [f"{SOURCES[p['source']]}, {p['at']:%Y-%m-%d}", amount(-p["applied_minor"], currency)]
-        for p in payments
-        if p["applied_minor"]
-    ]
-    after += [
-        [f"Credit note {n['number']}", amount(-n["applied_minor"], currency)]
-        for n in notes
-        if n["applied_minor"]
-    ]
-    if after:
-        after.append([f"Open {currency}", amount(invoice["open_minor"], currency)])
+    word = language.known("statuses", status)
     return {
-        "issuer": _head(issuer),
-        "customer": _party(customer),
-        "number": invoice["number"] or "Draft",
-        "issued_on": str(invoice["issued_on"] or ""),
-        "due_on": str(invoice["due_on"] or ""),
+        "issuer": letter_heads.head(issuer, logo, language),
+        "customer": letter_heads.party(customer, language),
+        "number": invoice["number"] or language.say("statuses.draft"),
+        "issued_on": _day(invoice["issued_on"], language),
+        "due_on": _day(invoice["due_on"], language),
         "reference": invoice["reference"],
         "currency": currency,
-        "status": status.replace("_", " "),
-        "stamp": {"draft": "Draft", "void": "Void", "paid": "Paid"}.get(status),
+        "status": word,
+        "stamp": word if status in STAMPED else None,
         "test": invoice["mode"] == "test",
-        "lines": [_line(row, currency) for row in lines],
-        "sums": sums,
-        "after": after,
+        "lines": [_line(row, currency, language) for row in lines],
+        "sums": _sums(invoice, language),
+        "after": _after(invoice, payments, notes, language),
         "notes": invoice["notes"],
         "void_reason": invoice["void_reason"],
     }
 
 
-def credit_note_data(note: Row, invoice: Row) -> dict[str, Any]:
+def credit_note_data(
+    note: Row, invoice: Row, logo: Row | None, language: Language
+) -> dict[str, Any]:
     """Return what `credit_note.typ` shows."""
     currency, total, tax = note["currency"], note["total_minor"], note["tax_minor"]
-    kept = total - note["applied_minor"]
+    say = language.say
+
+    def told(phrase: str, minor: int) -> str | None:
+        shown = f"{language.amount(minor, currency)}\u00a0{currency}"
+        return say(phrase, amount=shown) if minor else None
+
     return {
-        "issuer": _head(invoice["issuer_snapshot"]),
-        "customer": _party(invoice["customer_snapshot"]),
+        "issuer": letter_heads.head(invoice["issuer_snapshot"], logo, language),
+        "customer": letter_heads.party(invoice["customer_snapshot"], language),
         "number": note["number"],
         "invoice": invoice["number"],
-        "issued_on": str(note["issued_on"]),
-        "currency": currency,
+        "issued_on": _day(note["issued_on"], language),
         "test": note["mode"] == "test",
         "reason": note["reason"],
         "sums": [
-            ["Net", amount(total - tax, currency)],
-            ["Tax", amount(tax, currency)],
-            [f"Credited {currency}", amount(total, currency)],
+            [say("invoice.net"), language.amount(total - tax, currency)],
+            [say("invoice.tax"), language.amount(tax, currency)],
+            [say("credit_note.credited", currency=currency), language.amount(total, currency)],
         ],
-        "applied": amount(note["applied_minor"], currency),
-        "kept": amount(kept, currency) if kept else None,
+        "applied": told("credit_note.applied", note["applied_minor"]),
+        "kept": told("credit_note.kept", total - note["applied_minor"]),
     }
 
 
@@ -156,34 +145,27 @@ def ageing_data(
     rows: Sequence[Row],
     customer: Any = None,
     invoices: Sequence[Row] = (),
+    logo: Row | None = None,
 ) -> dict[str, Any]:
     """Return what `ageing.typ` shows: of all customers, or of one with the invoices behind it."""
+    language = language_of(issuer["locale"])
     return {
-        "issuer": _head(issuer),
-        "customer": _party(customer) if customer else None,
-        "as_of": str(as_of),
+        "issuer": letter_heads.head(issuer, logo, language),
+        "customer": letter_heads.party(customer, language) if customer else None,
+        "as_of": language.day(as_of),
         "test": issuer["mode"] == "test",
-        "ages": list(AGE_NAMES.values()),
+        "ages": [language.say(f"ages.{age}") for age in AGES],
         "currencies": [
             {
                 "currency": total["currency"],
                 "rows": [
-                    [row["customer_name"], *_ages(row), amount(row["open_minor"], row["currency"])]
+                    [row["customer_name"], *_ages(row, language)]
                     for row in rows
                     if row["currency"] == total["currency"]
                 ],
-                "total": ["Total", *_ages(total), amount(total["open_minor"], total["currency"])],
+                "total": [language.say("ageing.total"), *_ages(total, language)],
                 "invoices": [
-                    [
-                        row["number"],
-                        str(row["issued_on"]),
-                        str(row["due_on"]),
-                        str(max(row["days"], 0) or ""),
-                        amount(row["total_minor"], row["currency"]),
-                        amount(row["open_minor"], row["currency"]),
-                    ]
-                    for row in invoices
-                    if row["currency"] == total["currency"]
+                    _aged(row, language) for row in invoices if row["currency"] == total["currency"]
                 ],
             }
             for total in totals
@@ -191,20 +173,49 @@ def ageing_data(
     }
 
 
-def _ages(row: Row) -> list[str]:
-    return [amount(row[age], row["currency"]) if row[age] else "" for age in AGE_NAMES]
+def _aged(row: Row, language: Language) -> list[str]:
+    return [
+        row["number"],
+        language.short_day(row["issued_on"]),
+        language.short_day(row["due_on"]),
+        str(max(row["days"], 0) or ""),
+        language.amount(row["total_minor"], row["currency"]),
+        language.amount(row["open_minor"], row["currency"]),
+    ]
 
 
-async def invoice(*parts: Any) -> bytes:
-    """Return an invoice as PDF; parts as of `invoice_data`. Raises papers.PaperError."""
-    return await papers.render("invoice", invoice_data(*parts))
+def _ages(row: Row, language: Language) -> list[str]:
+    minors = [row[age] for age in AGES]
+    shown = [language.amount(minor, row["currency"]) if minor else "" for minor in minors]
+    return [*shown, language.amount(row["open_minor"], row["currency"])]
 
 
-async def credit_note(note: Row, of_invoice: Row) -> bytes:
-    """Return a credit note as PDF; raises papers.PaperError."""
-    return await papers.render("credit_note", credit_note_data(note, of_invoice))
+async def invoice(
+    row: Row,
+    lines: Sequence[Row],
+    payments: Sequence[Row],
+    notes: Sequence[Row],
+    issuer: Any,
+    customer: Any,
+    logo: Row | None,
+) -> bytes:
+    """Return an invoice as PDF in its customer's language; raises papers.PaperError."""
+    language = language_of(customer["locale"])
+    data = invoice_data(row, lines, payments, notes, issuer, customer, logo, language)
+    return await papers.render("invoice", data, language)
 
 
-async def ageing(*parts: Any) -> bytes:
-    """Return an ageing statement as PDF; parts as of `ageing_data`. Raises papers.PaperError."""
-    return await papers.render("ageing", ageing_data(*parts))
+async def credit_note(note: Row, of_invoice: Row, logo: Row | None) -> bytes:
+    """Return a credit note as PDF in its customer's language; raises papers.PaperError."""
+    language = language_of(of_invoice["customer_snapshot"]["locale"])
+    data = credit_note_data(note, of_invoice, logo, language)
+    return await papers.render("credit_note", data, language)
+
+
+async def ageing(issuer: Any, *parts: Any) -> bytes:
+    """Return an ageing statement as PDF in its issuer's language; parts as of `ageing_data`.
+
+    Raises papers.PaperError.
+    """
+    data = ageing_data(issuer, *parts)
+    return await papers.render("ageing", data, language_of(issuer["locale"]))

@@ -10,7 +10,7 @@ from mospay_shared.ids import new_id
 
 from mospay_ledger.domain.invoices import InvoiceMissing
 from mospay_ledger.domain.paying import Intent, LinkMissing, Method, NotPayable, new_token
-from mospay_ledger.storage import intents, invoices, links
+from mospay_ledger.storage import intents, invoices, links, logos
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,18 @@ class Paper:
     lines: list[asyncpg.Record]
     payments: list[asyncpg.Record]
     notes: list[asyncpg.Record]
+    logo: asyncpg.Record | None
+
+
+async def logo(database: Database, token_hash: bytes) -> asyncpg.Record:
+    """Return the logo of the issuer behind a link; raises LinkMissing, InvoiceMissing."""
+    link = await follow(database, token_hash)
+    async with database.request(**tenant_of(link)) as tx:
+        invoice = await invoices.find(tx, link["invoice_id"])
+        found = None if invoice is None else await logos.find(tx, invoice["issuer_id"])
+    if found is None:
+        raise InvoiceMissing("the issuer has no logo")
+    return found
 
 
 async def paper(database: Database, token_hash: bytes) -> Paper:
@@ -46,6 +58,7 @@ async def paper(database: Database, token_hash: bytes) -> Paper:
             await invoices.lines_of(tx, invoice["id"]),
             await invoices.payments_of(tx, invoice["id"]),
             await invoices.credit_notes_of(tx, invoice["id"]),
+            await logos.find(tx, invoice["issuer_id"]),
         )
 
 

@@ -1,6 +1,5 @@
 """What the pages behind a guest link are made of: limits, form tokens, colours, words. Pure."""
 
-import datetime as dt
 import hashlib
 import hmac
 import re
@@ -8,7 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mospay_shared.money import MoneyError, format_minor, parse_minor
+from mospay_shared.money import MoneyError, parse_minor
+
+from mospay_portal_api.domain.languages import ENGLISH, Language
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32}", re.ASCII)
 PHONE = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
@@ -17,13 +18,13 @@ DEFAULT_COLOUR = "#0b5cd5"
 CONTRAST = 4.5  # WCAG 2.2 AA for text
 LIGHT, DARK = "#ffffff", "#161d28"  # surfaces of the two themes
 WINDOW_SECONDS = 60
-# Icon and word: never colour alone.
+# Icon and tone; the word is the language's: never colour alone.
 STATES = {
-    "paid": ("✓", "Paid", "success"),
-    "part_paid": ("◐", "Partly paid", "pending"),
-    "overdue": ("⚠", "Overdue", "failed"),
-    "issued": ("◷", "Due", "pending"),
-    "void": ("⊘", "Cancelled by the issuer", "neutral"),
+    "paid": ("✓", "success"),
+    "part_paid": ("◐", "pending"),
+    "overdue": ("⚠", "failed"),
+    "issued": ("◷", "pending"),
+    "void": ("⊘", "neutral"),
 }
 
 
@@ -62,21 +63,6 @@ def form_holds(key: bytes, cookie: str | None, digest: str, given: str) -> bool:
         return False
     made = form_token(key, cookie, digest).encode()
     return hmac.compare_digest(made, given.encode(errors="replace"))
-
-
-def money(amount_minor: int, currency: str) -> str:
-    """Return an amount as people read it: `RWF 5,000`, `USD 1,234.50`."""
-    try:
-        whole, point, rest = format_minor(amount_minor, currency).partition(".")
-    except MoneyError:
-        return f"{amount_minor} minor units of {currency}"
-    return f"{currency} {int(whole):,}{point}{rest}"
-
-
-def day(value: str) -> str:
-    """Return a date as `5 December 2026`."""
-    found = dt.date.fromisoformat(value)
-    return f"{found.day} {found:%B %Y}"
 
 
 def _channels(colour: str) -> list[float]:
@@ -123,7 +109,7 @@ class Wanted:
     faults: dict[str, str]
 
 
-def read_form(form: Mapping[str, str], invoice: Mapping[str, Any]) -> Wanted:
+def read_form(form: Mapping[str, str], invoice: Mapping[str, Any], language: Language) -> Wanted:
     """Read the pay form of an invoice; spaces, dashes and brackets of a phone are forgiven."""
     body: dict[str, Any] = {}
     faults: dict[str, str] = {}
@@ -131,14 +117,14 @@ def read_form(form: Mapping[str, str], invoice: Mapping[str, Any]) -> Wanted:
     if PHONE.fullmatch(phone):
         body["phone"] = phone
     else:
-        faults["phone"] = "Write the number with its country code, such as +250 780 000 000."
+        faults["phone"] = language.say("form.wrong_phone")
     services = [method["service"] for method in invoice["methods"]]
     service = form.get("service")
     if service in services:
         body["service"] = service
     elif service or not services:
-        faults["service"] = "Choose one of the ways to pay."
-    given = form.get("amount", "").replace(",", "").strip()
+        faults["service"] = language.say("form.wrong_service")
+    given = language.plain(form.get("amount", ""))
     if given and invoice["allow_partial"]:
         try:
             amount = parse_minor(given, invoice["currency"])
@@ -147,24 +133,40 @@ def read_form(form: Mapping[str, str], invoice: Mapping[str, Any]) -> Wanted:
         if 0 < amount <= invoice["open_minor"]:
             body["amount_minor"] = amount
         else:
-            most = money(invoice["open_minor"], invoice["currency"])
-            faults["amount"] = f"Write an amount up to {most}."
+            most = language.money(invoice["open_minor"], invoice["currency"])
+            faults["amount"] = language.say("form.wrong_amount", money=most)
     return Wanted(body, faults)
 
 
-def told(problem: Mapping[str, Any], shown: Collection[str]) -> dict[str, str]:
-    """Return the ledger's refusal in words, by field; `form` for what has no field `shown`."""
+def told(problem: Mapping[str, Any], shown: Collection[str], language: Language) -> dict[str, str]:
+    """Return the ledger's refusal in words, by field; `form` for what has no field `shown`.
+
+    The house gives its reasons in English; another language has words of its own for their codes.
+    """
     names = {"phone": "phone", "service": "service", "amount_minor": "amount"}
     found: dict[str, str] = {}
     errors = problem.get("errors")
     for fault in errors if isinstance(errors, list) else []:
         name = names.get(str(fault.get("field")), "form")
-        words = str(fault.get("message", ""))[:200]
+        why: str | None = str(fault.get("message", ""))[:200]
+        if language.code != ENGLISH:
+            why = language.translated("refusals", str(fault.get("code")))
         if name in shown:
-            found[name] = f"This was not accepted: it {words}."
-        elif name == "amount":
-            found["form"] = f"The payment was not accepted: the amount {words}."
-    return found or {"form": "The payment was not accepted. Nothing was taken."}
+            phrase = "form.field_not_accepted" if why else "form.not_accepted"
+            found[name] = language.say(phrase, why=why)
+        elif name == "amount" and why:
+            found["form"] = language.say("form.amount_not_accepted", why=why)
+    return found or {"form": language.say("form.not_accepted")}
+
+
+def reason(payment: Mapping[str, Any] | None, language: Language) -> str:
+    """Return why a payment failed, a sentence; empty where this language has no words for it."""
+    if payment is None:
+        return ""
+    if language.code != ENGLISH:
+        return language.translated("reasons", payment.get("reason_code")) or ""
+    message = str(payment.get("reason_message") or "").rstrip(" .")
+    return message and message + "."
 
 
 def outcome(payment: Mapping[str, Any] | None, *, locked: bool) -> str:

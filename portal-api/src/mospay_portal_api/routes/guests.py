@@ -8,7 +8,8 @@ import functools
 import hmac
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+import tomllib
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,19 +18,23 @@ import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound
+from markupsafe import Markup
 from mospay_shared.chassis.settings import decode_key
 
 from mospay_portal_api.clients import Refused, Unavailable
 from mospay_portal_api.domain import guests
 from mospay_portal_api.domain.errors import NotFound
+from mospay_portal_api.domain.languages import Language, chosen, preferred
 from mospay_portal_api.domain.people import Asker
 from mospay_portal_api.routes.context import Context
+from mospay_portal_api.routes.logos import image, known
 
 log = structlog.get_logger()
 COOKIE = "mospay_guest"
 FORM_LIMIT_BYTES = 4096
 REFRESH_SECONDS = 3
 PAPER_SECONDS = 25.0  # the ledger gives a paper 20
+LOGO_SECONDS = 86_400  # how long a browser keeps a logo: another one has another address
 _PAGES = resources.files(__package__) / "pages"
 _ASKER = Asker("guest", None, None)
 _SCOPE = "invoices:guest"
@@ -48,15 +53,29 @@ class _Pages(BaseLoader):
 
 
 def _environment() -> Environment:
-    made = Environment(
+    return Environment(
         loader=_Pages(),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["day"] = guests.day
-    return made
+
+
+@functools.cache
+def languages() -> Mapping[str, Language]:
+    """Return every language the pages speak, by its code: a file of `pages/words` each."""
+    return {
+        code: Language(code, tomllib.loads(file.read_text(encoding="utf-8")))
+        for file in (_PAGES / "words").iterdir()
+        for code, _, ending in [file.name.partition(".")]
+        if ending == "toml"
+    }
+
+
+def _say(language: Language, phrase: str, **values: Any) -> Markup:
+    """Return a phrase for a page: what fills it in is escaped unless it is markup already."""
+    return Markup(language.say(phrase)).format(**values)  # noqa: S704 # our own file's text
 
 
 class Pages:
@@ -71,15 +90,16 @@ class Pages:
         self._windows = guests.Windows(settings.guest_windows)
         self._templates = _environment()
 
-    def page(self, name: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """Return a page; its style is in it, under a nonce."""
+    def page(self, name: str, language: Language, status: int = 200, **values: Any) -> HTMLResponse:
+        """Return a page in a language; its style is in it, under a nonce."""
         nonce = secrets.token_urlsafe(16)
         colour = str(values.get("colour") or guests.DEFAULT_COLOUR)
         light = guests.readable(colour, guests.LIGHT)
         dark = guests.readable(colour, guests.DARK)
         text = self._templates.get_template(name).render(
             nonce=nonce, light=light, dark=dark, on_light=guests.on(light), on_dark=guests.on(dark),
-            money=guests.money, states=guests.STATES, **values,
+            language=language, say=functools.partial(_say, language), money=language.money,
+            states=guests.STATES, **values,
         )  # fmt: skip
         policy = (
             f"default-src 'none'; style-src 'nonce-{nonce}'; img-src 'self' data:; "
@@ -87,9 +107,10 @@ class Pages:
         )
         return HTMLResponse(text, status, {**_HEADERS, "Content-Security-Policy": policy})
 
-    def sorry(self, status: int, title: str, words: str, *, retry: bool = False) -> HTMLResponse:
-        """Return a page that says why there is nothing to see."""
-        answer = self.page("sorry.html", status, title=title, words=words, retry=retry)
+    def sorry(self, request: Request, status: int, why: str) -> HTMLResponse:
+        """Return a page that says why there is nothing to see, in the browser's language."""
+        language = preferred(languages(), request.headers.get("accept-language", ""))
+        answer = self.page("sorry.html", language, status, why=why)
         if status in (429, 503):
             answer.headers["Retry-After"] = "30" if status == 429 else "5"
         return answer
@@ -134,16 +155,19 @@ class Pages:
         cookie = request.cookies.get(COOKIE) or ""
         if not guests.TOKEN.fullmatch(cookie):
             cookie = secrets.token_urlsafe(24)
-        digest = guests.digest_of(token)
+        digest, language = guests.digest_of(token), chosen(languages(), found.get("locale"))
         payable = found["open_minor"] > 0 and not found["locked"] and found["methods"]
         answer = self.page(
             "invoice.html",
+            language,
             status,
             invoice=found,
             colour=found["colour"],
             token=token,
             payable=bool(payable) and found["status"] != "void",
+            logo=found.get("logo"),
             outcome=guests.outcome(found["payment"], locked=found["locked"]),
+            reason=guests.reason(found["payment"], language),
             form_token=guests.form_token(self._form_key, cookie, digest),
             refused=bool(faults),
             faults=_BLANK | (faults or {}),
@@ -154,6 +178,29 @@ class Pages:
             secure=self._https,
         )  # fmt: skip
         return answer
+
+    def guarded(self, *, paying: bool = False) -> Callable[[Handler], Handler]:
+        """Refuse what can't be a link or comes too often; let no error log the path."""
+
+        def wrap(handler: Handler) -> Handler:
+            @functools.wraps(handler)
+            async def guard(request: Request, token: str) -> Response:
+                digest = guests.digest_of(token)
+                if not self.within_limits(request, digest, paying=paying):
+                    return self.sorry(request, 429, "often")
+                if not guests.TOKEN.fullmatch(token):
+                    return self.sorry(request, 404, "gone")
+                try:
+                    return await handler(request, token)
+                except Unavailable:
+                    return self.sorry(request, 503, "away")
+                except Exception as error:
+                    log.error("guest_page_failed", page=handler.__name__, exc_info=error)
+                    return self.sorry(request, 500, "away")
+
+            return guard
+
+        return wrap
 
     def own_form(self, request: Request, digest: str, form: dict[str, str]) -> bool:
         """Say whether a form was made for this browser and link."""
@@ -167,14 +214,6 @@ _HEADERS = {
     "X-Robots-Tag": "noindex, nofollow",
 }
 _BLANK = dict.fromkeys(("form", "service", "amount", "phone"), "")
-_GONE = (
-    "This link does not open an invoice",
-    "It may be mistyped, expired or withdrawn. Ask whoever sent it for a new one.",
-)
-_AWAY = (
-    "The invoice can't be shown right now",
-    "Nothing is lost and nothing was paid twice. Try again in a moment.",
-)
 
 
 async def _form(request: Request) -> dict[str, str] | None:
@@ -194,51 +233,32 @@ def router(context: Context) -> APIRouter:
     """Return the pages' routes; they are for people and in no API document."""
     routes = APIRouter(include_in_schema=False)
     pages = Pages(context)
+    _add_pages(routes, pages)
+    _add_files(routes, pages, context)
+    return routes
 
-    def guarded(*, paying: bool = False) -> Callable[[Handler], Handler]:
-        """Refuse what can't be a link or comes too often; let no error log the path."""
 
-        def wrap(handler: Handler) -> Handler:
-            @functools.wraps(handler)
-            async def guard(request: Request, token: str) -> Response:
-                digest = guests.digest_of(token)
-                if not pages.within_limits(request, digest, paying=paying):
-                    words = "Wait half a minute and open it again."
-                    return pages.sorry(429, "That was a little too often", words)
-                if not guests.TOKEN.fullmatch(token):
-                    return pages.sorry(404, *_GONE)
-                try:
-                    return await handler(request, token)
-                except Unavailable:
-                    return pages.sorry(503, *_AWAY, retry=True)
-                except Exception as error:
-                    log.error("guest_page_failed", page=handler.__name__, exc_info=error)
-                    return pages.sorry(500, *_AWAY, retry=True)
-
-            return guard
-
-        return wrap
-
+def _add_pages(routes: APIRouter, pages: Pages) -> None:
     @routes.get("/i/{token}")
-    @guarded()
+    @pages.guarded()
     async def invoice(request: Request, token: str) -> Response:
         found = await pages.ask(guests.digest_of(token))
         if found is None:
-            return pages.sorry(404, *_GONE)
+            return pages.sorry(request, 404, "gone")
         return pages.invoice(request, token, found)
 
     @routes.post("/i/{token}/pay")
-    @guarded(paying=True)
+    @pages.guarded(paying=True)
     async def pay(request: Request, token: str) -> Response:
         digest = guests.digest_of(token)
         form = await _form(request)
         if form is None or not pages.own_form(request, digest, form):
-            words = "Open the invoice again and press Pay there. Nothing was paid."
-            return pages.sorry(403, "This form is not the page's own", words)
+            return pages.sorry(request, 403, "foreign")
         found = await pages.ask(digest)
         if found is None:
-            return pages.sorry(404, *_GONE)
-        wanted = guests.read_form(form, found)
+            return pages.sorry(request, 404, "gone")
+        language = chosen(languages(), found.get("locale"))
+        wanted = guests.read_form(form, found, language)
         if wanted.faults:
             return pages.invoice(request, token, found, 422, wanted.faults, form)
         try:
@@ -246,29 +266,35 @@ def router(context: Context) -> APIRouter:
         except Refused as error:
             if error.status == 422:
                 shown = {"phone", "service"} | ({"amount"} if found["allow_partial"] else set())
-                refused = guests.told(error.problem, shown)
+                refused = guests.told(error.problem, shown, language)
                 return pages.invoice(request, token, found, 422, refused, form)
             # 409: another press, or another person, was first: show how that goes
         return RedirectResponse(f"/i/{token}/status", 303, _HEADERS)
 
     @routes.get("/i/{token}/status")
-    @guarded()
+    @pages.guarded()
     async def status(request: Request, token: str) -> Response:
         found = await pages.ask(guests.digest_of(token), "/status")
         if found is None:
-            return pages.sorry(404, *_GONE)
+            return pages.sorry(request, 404, "gone")
         how = guests.outcome(found["payment"], locked=found["locked"])
+        language = chosen(languages(), found.get("locale"))
         return pages.page(
             "status.html",
+            language,
             invoice=found,
             colour=found["colour"],
             token=token,
+            logo=found.get("logo"),
             outcome=how,
+            reason=guests.reason(found["payment"], language),
             refresh=REFRESH_SECONDS if how in ("processing", "unknown") else None,
         )
 
+
+def _add_files(routes: APIRouter, pages: Pages, context: Context) -> None:
     @routes.get("/i/{token}/pdf")
-    @guarded()
+    @pages.guarded()
     async def paper(request: Request, token: str) -> Response:
         path = f"/internal/v1/guest/{guests.digest_of(token)}/pdf"
         try:
@@ -276,8 +302,18 @@ def router(context: Context) -> APIRouter:
                 "ledger", path, _SCOPE, _ASKER, {}, timeout_seconds=PAPER_SECONDS
             )
         except NotFound:
-            return pages.sorry(404, *_GONE)
+            return pages.sorry(request, 404, "gone")
         headers = {**_HEADERS, "Content-Disposition": made.disposition}
         return StreamingResponse(made.content, media_type=made.media_type, headers=headers)
 
-    return routes
+    @routes.get("/i/{token}/logo")
+    @pages.guarded()
+    async def logo(request: Request, token: str) -> Response:
+        path = f"/internal/v1/guest/{guests.digest_of(token)}/logo"
+        try:
+            found = await context.house.file(
+                "ledger", path, _SCOPE, _ASKER, {}, etag=known(request)
+            )
+        except NotFound:
+            return pages.sorry(request, 404, "gone")
+        return image(found, {**_HEADERS, "Cache-Control": f"private, max-age={LOGO_SECONDS}"})

@@ -1024,6 +1024,34 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/bff/v1/issuers/{issuer_id}/logo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Logo
+         * @description The logo of an issuer, the image itself.
+         */
+        get: operations["logo_bff_v1_issuers__issuer_id__logo_get"];
+        /**
+         * Keep
+         * @description Make the body, a PNG or JPEG of at most 256 KiB and 2,000 pixels a side, the logo.
+         */
+        put: operations["keep_bff_v1_issuers__issuer_id__logo_put"];
+        post?: never;
+        /**
+         * Drop
+         * @description Take the logo away.
+         */
+        delete: operations["drop_bff_v1_issuers__issuer_id__logo_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/bff/v1/issuers/{issuer_id}/payment-methods": {
         parameters: {
             query?: never;
@@ -8940,6 +8968,122 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Passed"];
                 };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    logo_bff_v1_issuers__issuer_id__logo_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                issuer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/jpeg": string;
+                    "image/png": string;
+                };
+            };
+            /** @description It is the one you have */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    keep_bff_v1_issuers__issuer_id__logo_put: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                issuer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "image/jpeg": string;
+                "image/png": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    drop_bff_v1_issuers__issuer_id__logo_delete: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                issuer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description A problem (RFC 9457) */
             default: {
