@@ -5,8 +5,8 @@ Only a new table: the version before this one goes on beside it, with papers wit
 
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
