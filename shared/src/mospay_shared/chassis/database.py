@@ -34,8 +34,10 @@ DATABASE_DOWN = (
     OSError,
     TimeoutError,
 )
+# Another transaction kept a row for longer than `lock_timeout`.
+LOCK_TAKEN = asyncpg.LockNotAvailableError
 # What a second try of the same transaction may cure.
-TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, LOCK_TAKEN)
 
 
 class Tx:

@@ -9,8 +9,8 @@ import asyncio
 import datetime as dt
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from mospay_shared.chassis import metrics, telemetry
 from mospay_shared.chassis.broker import QueueSpec
-from mospay_shared.chassis.database import DATABASE_DOWN, TRY_AGAIN, Database, Tx
+from mospay_shared.chassis.database import DATABASE_DOWN, LOCK_TAKEN, TRY_AGAIN, Database, Tx
 from mospay_shared.contracts.envelope import PACK_LIMIT, Envelope, Event
 from mospay_shared.contracts.registry import MESSAGES
 from mospay_shared.ids import id_time
@@ -37,6 +37,14 @@ class DatabaseAway(Exception):
 
 class Permanent(Exception):
     """A handler's word that trying again can't help: the message is dead at once."""
+
+
+class TryLater(Exception):
+    """A handler's word that these events (by id) have to wait; it is given the others again."""
+
+    def __init__(self, event_ids: Iterable[str], reason: str) -> None:
+        super().__init__(reason)
+        self.event_ids = frozenset(event_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,16 +213,23 @@ class Inbox:
         good = list({r.id: r for r in received if r.event is not None}.values())
         for bad in (r for r in received if r.event is None):
             await self._fail(queue, bad, Permanent(bad.reason or "unreadable"))
-        if not good:
-            return
-        try:
-            await self._together(subscription, good)
-            return
-        except DATABASE_DOWN:
-            raise
-        except Exception as error:
-            if len(good) > 1 or isinstance(error, TRY_AGAIN):
-                log.warning("batch_rerun_singly", queue=queue, reason=repr(error)[:200])
+        while good:
+            try:
+                await self._together(subscription, good)
+                return
+            except DATABASE_DOWN:
+                raise
+            except TryLater as error:
+                waiting = [r for r in good if r.id in error.event_ids]
+                good = [r for r in good if r.id not in error.event_ids]
+                for one in waiting:
+                    await self._fail(queue, one, error)
+                if not waiting:
+                    break
+            except Exception as error:
+                if len(good) > 1 or isinstance(error, TRY_AGAIN):
+                    log.warning("batch_rerun_singly", queue=queue, reason=repr(error)[:200])
+                break
         for one in good:
             await self._alone(subscription, one)
 
@@ -226,8 +241,9 @@ class Inbox:
             except DATABASE_DOWN:
                 raise
             except TRY_AGAIN as error:
-                if attempt == 2:
+                if attempt == 2 or isinstance(error, LOCK_TAKEN):  # waited for long enough
                     await self._fail(subscription.queue.name, one, error)
+                    return
             except Exception as error:
                 await self._fail(subscription.queue.name, one, error)
                 return
@@ -325,7 +341,8 @@ class Inbox:
                     raise Permanent(received.reason)
                 async with self._database.transaction() as tx:
                     await tx.run(_MARK, *key, "done", None, None)
-                    await self._dispatch(tx, subscription, [received.event])
+                    event = replace(received.event, tries=row["attempts"])
+                    await self._dispatch(tx, subscription, [event])
                 metrics.INBOX_EVENTS.labels(queue, "done").inc()
             except DATABASE_DOWN:
                 raise
@@ -335,7 +352,7 @@ class Inbox:
 
     async def _again(self, key: tuple[Any, ...], attempts: int, error: Exception) -> None:
         dead = isinstance(error, Permanent) or attempts >= self._attempts
-        wait = RETRY_SECONDS[min(attempts, len(RETRY_SECONDS) - 1)]
+        wait = RETRY_SECONDS[min(attempts, len(RETRY_SECONDS)) - 1]
         next_at = None if dead else dt.datetime.now(dt.UTC) + dt.timedelta(seconds=wait)
         reason = f"{type(error).__name__}: {error}"[:500]
         async with self._database.transaction() as tx:
