@@ -8,12 +8,14 @@ from dataclasses import replace
 import orjson
 import structlog
 from mospay_shared.chassis.database import Tx
+from mospay_shared.chassis.inbox import TryLater
 from mospay_shared.chassis.outbox import Relay
 from mospay_shared.chassis.sealed import SealBroken, Sealer
 from mospay_shared.contracts import Event, PaymentStatus, ProcessPaymentV1
 from mospay_shared.ids import new_id
 
 from mospay_payment_router.domain.answers import Call, Finding, read_call, refused, undefined
+from mospay_payment_router.domain.functions import TRIES
 from mospay_payment_router.domain.payments import (
     NO_TERMS,
     Payment,
@@ -69,8 +71,9 @@ class Acceptance:
     async def take(self, tx: Tx, events: Sequence[Event[ProcessPaymentV1]], now: float) -> None:
         """Insert the payments of these commands; `now` is a monotonic time before the claim.
 
-        Raises NotYetKnown while the directory here is behind a command. A payment that is here
-        already is left alone, whatever message names it again.
+        Raises NotYetKnown while the directory here is behind a command, TryLater for those whose
+        functions had no end in time. A payment that is here already is left alone, whatever message
+        names it again.
         """
         reached = dt.datetime.now(dt.UTC)
         forgotten = [e for e in events if self._forgotten(e)]
@@ -157,9 +160,14 @@ class Acceptance:
                 continue
             data = orjson.dumps(function_input(payment, secrets)).decode()
             calls.append((index, payment, FunctionCall(payment.id, terms.call, data)))
-        rows = await self._functions.run([call for _, _, call in calls])
+        rows = await self._functions.run([call for _, _, call in calls], may_wait=True)
+        late = []
         for (index, payment, _), row in zip(calls, rows, strict=True):
             planned[index] = (payment, read_call(row, payment))
+            if row.may_pass and events[index].tries < TRIES:
+                late.append(events[index].id)
+        if late:
+            raise TryLater(late, "the function ran out of time, or into a lock")
         return [planned[index] for index in range(len(events))]
 
     def _taken(

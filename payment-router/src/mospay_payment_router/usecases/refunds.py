@@ -2,13 +2,15 @@
 
 import asyncio
 import datetime as dt
+import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
 import structlog
 from mospay_shared.chassis.database import DATABASE_DOWN, TRY_AGAIN, Database, Tx
-from mospay_shared.chassis.inbox import Permanent
+from mospay_shared.chassis.inbox import Permanent, TryLater
 from mospay_shared.chassis.outbox import Relay
 from mospay_shared.contracts import Event, RefundPaymentV1, RefundStatus
 from mospay_shared.ids import new_id
@@ -19,13 +21,14 @@ from mospay_payment_router.domain.answers import (
     Answer,
     Call,
     Finding,
+    function_fault,
     judge,
     judge_transport,
     read_call,
     undefined,
 )
 from mospay_payment_router.domain.errors import NotYetKnown
-from mospay_payment_router.domain.functions import ENQUIRY, REFUND
+from mospay_payment_router.domain.functions import ENQUIRY, REFUND, TRIES
 from mospay_payment_router.domain.payments import Payment
 from mospay_payment_router.domain.refunds import Refund
 from mospay_payment_router.domain.schedule import delay_seconds
@@ -33,7 +36,7 @@ from mospay_payment_router.domain.states import Evidence
 from mospay_payment_router.storage import payments
 from mospay_payment_router.storage import refunds as storage
 from mospay_payment_router.storage.dispatcher import FunctionCall, Functions
-from mospay_payment_router.usecases.answers import AWAY_SECONDS
+from mospay_payment_router.usecases.answers import AWAY_SECONDS, UNSENT_WAIT_SECONDS
 
 log = structlog.get_logger()
 MOVED = Counter("mospay_router_refunds", "Refunds by the state they moved to", ["status"])
@@ -42,7 +45,10 @@ OVER = Counter("mospay_router_over_refunds", "Refunds proven beyond what was cap
 
 @dataclass(frozen=True, slots=True)
 class RefundTask:
-    """A claimed refund and what is to be done: `call` to POST, or a finding without a call."""
+    """A claimed refund: `call` is what to POST, or what is found without one.
+
+    None where its stored answer is to be judged, or the provider to be asked: `was` says which.
+    """
 
     refund: Refund
     payment: Payment
@@ -69,7 +75,8 @@ class Refunds:
     async def take(self, tx: Tx, events: Sequence[Event[RefundPaymentV1]]) -> None:
         """Reserve and insert these refunds; those that can't be made end `failed`, unsent.
 
-        Raises NotYetKnown for a payment that is not here, Permanent for another tenant's.
+        Raises NotYetKnown for a payment that is not here, Permanent for another tenant's, TryLater
+        for those by a function that ran out of time.
         """
         found = await payments.load(tx, [e.data.payment_id for e in events])
         for one in events:
@@ -78,13 +85,20 @@ class Refunds:
                 raise NotYetKnown(one.data.payment_id)
             if (payment.client_id, payment.mode) != (one.data.client_id, one.data.mode):
                 raise Permanent("the refund names a payment of another client or mode")
+        alike: dict[str, list[str]] = defaultdict(list)
+        for one in events:
+            alike[found[one.data.payment_id].terms.refund].append(one.id)
         known = await storage.lock(tx, [e.data.refund_id for e in events])
         for one in sorted(events, key=lambda e: e.data.refund_id):
             if one.data.refund_id not in known:
-                await self._take(tx, one, found[one.data.payment_id])
+                payment = found[one.data.payment_id]
+                await self._take(tx, one, payment, alike[payment.terms.refund])
         tx.after_commit(self._wake)
 
-    async def _take(self, tx: Tx, one: Event[RefundPaymentV1], payment: Payment) -> None:
+    async def _take(
+        self, tx: Tx, one: Event[RefundPaymentV1], payment: Payment, alike: Sequence[str]
+    ) -> None:
+        """Insert a refund. `alike` are the events whose refunds go by the same function."""
         command, envelope = one.data, one.envelope
         purse = (await storage.purses(tx, [payment.id]))[payment.id]
         refund = Refund(
@@ -106,6 +120,8 @@ class Refunds:
             (row,) = await self._functions.run(
                 [self._call(refund, payment, payment.terms.refund, payment.route + REFUND)]
             )
+            if row.may_pass and one.tries < TRIES:
+                raise TryLater(alike, function_fault(row))
             call = read_call(row, domain.subject(refund, payment))
             if isinstance(call, Call):
                 refund = replace(refund, url=call.url, payload=call.payload)
@@ -148,12 +164,12 @@ class Refunds:
                 call = Call(one.refund.url, one.refund.payload)
             elif one.was == "sending":
                 call = undefined("lease_expired", "the sender did not come back with an answer")
-            elif one.was != "answered":
-                call = await self._question(one.refund, payment)
             tasks.append(RefundTask(one.refund, payment, one.was, call))
         return tasks
 
-    async def _question(self, refund: Refund, payment: Payment) -> Call | Finding:
+    async def question(self, task: RefundTask) -> Call | Finding:
+        """Return the call that asks about a refund, or why there is none."""
+        refund, payment = task.refund, task.payment
         name = payment.terms.refund_enquiry
         if not name:
             return Finding(Evidence.SILENT, None, "no_enquiry", "no function asks about refunds")
@@ -165,9 +181,10 @@ class Refunds:
         return asked
 
     async def return_unsent(self, task: RefundTask) -> None:
-        """Make a refund ready again whose owner has provably sent nothing."""
+        """Make a refund ready again whose owner has provably sent nothing, after a while."""
+        wait = random.uniform(*UNSENT_WAIT_SECONDS)
         async with self._database.transaction() as tx:
-            await storage.put_back(tx, task.refund.id, task.refund.fence)
+            await storage.put_back(tx, task.refund.id, task.refund.fence, wait)
 
     async def heard(self, task: RefundTask, answer: Answer, started_at: dt.datetime) -> None:
         """Store what a call or an enquiry brought, judge it and believe what it proves."""
