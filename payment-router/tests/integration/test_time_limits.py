@@ -129,7 +129,7 @@ async def test_payment_whose_function_had_no_end_in_time_is_tried_again_and_not_
     source = await database.fetchval("select pg_get_functiondef($1::regproc)", f'fx."{name}"')
     await create(database, name, SLEEPS)
     payment_id = await stage.pay(merchant)
-    assert "ran out of time" in await waits(stage, payment_id)
+    assert "time limit" in await waits(stage, payment_id)
     assert await stage.payment(payment_id) is None
     await database.execute(source)
     await stage.ends(payment_id, "succeeded")

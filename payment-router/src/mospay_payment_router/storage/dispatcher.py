@@ -25,7 +25,7 @@ BATCH_LIMIT = 64  # PostgreSQL caches so many subtransactions; beyond it every o
 STUCK_SECONDS = 1.0  # beyond the time limit before the connection is terminated
 NAMES_LIMIT = 2_000  # functions a session has run before it is left: about 90 KiB each stay there
 OFFENCES = 2  # time-outs in a row after which a function runs alone
-WAIT_SECONDS = 20.0  # in a transaction that waits: far less than one may be idle
+WAIT_SECONDS = 3.0  # who may wait is not kept for longer: the leases of its batch are running
 _CALL = "select n, results, payload, failed, reason from fx.call($1, $2, $3)"
 _RESPONSE = """
 select n, results, payload, failed, reason from fx.call_response($1, $2, $3, $4, $5)"""

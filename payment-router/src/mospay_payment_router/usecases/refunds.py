@@ -3,14 +3,13 @@
 import asyncio
 import datetime as dt
 import random
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
 import structlog
 from mospay_shared.chassis.database import DATABASE_DOWN, TRY_AGAIN, Database, Tx
-from mospay_shared.chassis.inbox import Permanent, TryLater
+from mospay_shared.chassis.inbox import Permanent
 from mospay_shared.chassis.outbox import Relay
 from mospay_shared.contracts import Event, RefundPaymentV1, RefundStatus
 from mospay_shared.ids import new_id
@@ -75,8 +74,8 @@ class Refunds:
     async def take(self, tx: Tx, events: Sequence[Event[RefundPaymentV1]]) -> None:
         """Reserve and insert these refunds; those that can't be made end `failed`, unsent.
 
-        Raises NotYetKnown for a payment that is not here, Permanent for another tenant's, TryLater
-        for those by a function that ran out of time.
+        Raises NotYetKnown for a payment that is not here, Permanent for another tenant's; puts
+        those off that go by a function that had no end in time.
         """
         found = await payments.load(tx, [e.data.payment_id for e in events])
         for one in events:
@@ -85,20 +84,22 @@ class Refunds:
                 raise NotYetKnown(one.data.payment_id)
             if (payment.client_id, payment.mode) != (one.data.client_id, one.data.mode):
                 raise Permanent("the refund names a payment of another client or mode")
-        alike: dict[str, list[str]] = defaultdict(list)
-        for one in events:
-            alike[found[one.data.payment_id].terms.refund].append(one.id)
         known = await storage.lock(tx, [e.data.refund_id for e in events])
+        late: dict[str, str] = {}
         for one in sorted(events, key=lambda e: e.data.refund_id):
-            if one.data.refund_id not in known:
-                payment = found[one.data.payment_id]
-                await self._take(tx, one, payment, alike[payment.terms.refund])
+            payment = found[one.data.payment_id]
+            if one.data.refund_id in known:
+                continue
+            if payment.terms.refund in late:  # not waited for again and again
+                tx.put_off[one.id] = late[payment.terms.refund]
+                continue
+            fault = await self._take(tx, one, payment)
+            if fault is not None:
+                late[payment.terms.refund] = tx.put_off[one.id] = fault
         tx.after_commit(self._wake)
 
-    async def _take(
-        self, tx: Tx, one: Event[RefundPaymentV1], payment: Payment, alike: Sequence[str]
-    ) -> None:
-        """Insert a refund. `alike` are the events whose refunds go by the same function."""
+    async def _take(self, tx: Tx, one: Event[RefundPaymentV1], payment: Payment) -> str | None:
+        """Insert a refund, or return why its function may have an end another time."""
         command, envelope = one.data, one.envelope
         purse = (await storage.purses(tx, [payment.id]))[payment.id]
         refund = Refund(
@@ -121,7 +122,7 @@ class Refunds:
                 [self._call(refund, payment, payment.terms.refund, payment.route + REFUND)]
             )
             if row.may_pass and one.tries < TRIES:
-                raise TryLater(alike, function_fault(row))
+                return function_fault(row)
             call = read_call(row, domain.subject(refund, payment))
             if isinstance(call, Call):
                 refund = replace(refund, url=call.url, payload=call.payload)
@@ -141,6 +142,7 @@ class Refunds:
             await storage.save_purse(tx, payment.id, reserved)
         await self._relay.enqueue(tx, [domain.event(refund, payment, None, purse.refunded_minor)])
         tx.after_commit(lambda: MOVED.labels(refund.status).inc())
+        return None
 
     def _call(
         self, refund: Refund, payment: Payment, name: str, route: str, answer: Answer | None = None

@@ -2,14 +2,15 @@
 
 Packs are merged into one transaction. If that fails, its events run one by one; the failing one
 becomes a `retry` or `dead` row with its body and reason, so a poisoned event never blocks its
-pack. Redelivery of anything seen is absorbed by (event id, queue).
+pack. A handler may leave some events for later (`tx.put_off`) and handle the others. Redelivery of
+anything seen is absorbed by (event id, queue).
 """
 
 import asyncio
 import datetime as dt
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,12 +40,8 @@ class Permanent(Exception):
     """A handler's word that trying again can't help: the message is dead at once."""
 
 
-class TryLater(Exception):
-    """A handler's word that these events (by id) have to wait; it is given the others again."""
-
-    def __init__(self, event_ids: Iterable[str], reason: str) -> None:
-        super().__init__(reason)
-        self.event_ids = frozenset(event_ids)
+class PutOff(Exception):
+    """A handler's word that an event that was tried again has to wait once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +109,9 @@ from (select event_day, event_id, queue from inbox
       order by next_at limit $2 for update skip locked) as due
 where (i.event_day, i.event_id, i.queue) = (due.event_day, due.event_id, due.queue)
 returning i.event_day, i.event_id, i.body, i.attempts"""
+_PUT_OFF = """
+update inbox set state = 'retry', next_at = $4, reason = $5, body = $6, handled_at = null
+where event_day = $1 and event_id = $2 and queue = $3"""
 _KNOWN = "select state from inbox where event_day = $1 and event_id = $2 and queue = $3"
 _MARK = """
 update inbox set state = $4, next_at = $5, reason = $6, body = case when $4 = 'done' then null
@@ -213,23 +213,16 @@ class Inbox:
         good = list({r.id: r for r in received if r.event is not None}.values())
         for bad in (r for r in received if r.event is None):
             await self._fail(queue, bad, Permanent(bad.reason or "unreadable"))
-        while good:
-            try:
-                await self._together(subscription, good)
-                return
-            except DATABASE_DOWN:
-                raise
-            except TryLater as error:
-                waiting = [r for r in good if r.id in error.event_ids]
-                good = [r for r in good if r.id not in error.event_ids]
-                for one in waiting:
-                    await self._fail(queue, one, error)
-                if not waiting:
-                    break
-            except Exception as error:
-                if len(good) > 1 or isinstance(error, TRY_AGAIN):
-                    log.warning("batch_rerun_singly", queue=queue, reason=repr(error)[:200])
-                break
+        if not good:
+            return
+        try:
+            await self._together(subscription, good)
+            return
+        except DATABASE_DOWN:
+            raise
+        except Exception as error:
+            if len(good) > 1 or isinstance(error, TRY_AGAIN):
+                log.warning("batch_rerun_singly", queue=queue, reason=repr(error)[:200])
         for one in good:
             await self._alone(subscription, one)
 
@@ -267,7 +260,11 @@ class Inbox:
             new = {row["event_id"] for row in rows}
             events = [r.event for r in batch if r.event is not None and r.id in new]
             await self._dispatch(tx, subscription, events)
-        metrics.INBOX_EVENTS.labels(queue, "done").inc(len(new))
+            late = [r for r in batch if r.id in tx.put_off]
+            for one in late:
+                await self._put_off(tx, queue, one)
+        metrics.INBOX_EVENTS.labels(queue, "done").inc(len(new) - len(late))
+        metrics.INBOX_EVENTS.labels(queue, "retry").inc(len(late))
         metrics.INBOX_EVENTS.labels(queue, "repeated").inc(len(batch) - len(new))
         metrics.INBOX_BATCH.labels(queue).observe(len(batch))
 
@@ -284,6 +281,14 @@ class Inbox:
             with telemetry.batch_span(subscription.queue.name, events[start:end]):
                 await handler(tx, events[start:end])
             start = end
+
+    async def _put_off(self, tx: Tx, queue: str, one: Received) -> None:
+        """Leave an event for another try, in the transaction that handles the others."""
+        reason = tx.put_off[one.id]
+        next_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=RETRY_SECONDS[0])
+        key = (event_day(one.id), one.id, queue)
+        await tx.run(_PUT_OFF, *key, next_at, reason[:500], one.body)
+        log.warning("message_put_off", queue=queue, event_id=one.id, type=one.type, reason=reason)
 
     async def _fail(self, queue: str, one: Received, error: Exception) -> None:
         dead = isinstance(error, Permanent)
@@ -343,6 +348,8 @@ class Inbox:
                     await tx.run(_MARK, *key, "done", None, None)
                     event = replace(received.event, tries=row["attempts"])
                     await self._dispatch(tx, subscription, [event])
+                    if event.id in tx.put_off:
+                        raise PutOff(tx.put_off[event.id])
                 metrics.INBOX_EVENTS.labels(queue, "done").inc()
             except DATABASE_DOWN:
                 raise
