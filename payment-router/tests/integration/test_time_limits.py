@@ -1,5 +1,6 @@
 """Time limits: a function that has no end, and one that a busy database only held up."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -53,6 +54,26 @@ async def test_function_during_which_the_others_time_ran_out_runs_again_alone(
     rows = await functions.run([call(name) for name in names])
     assert [row.sqlstate for row in rows] == [None] * 8
     assert len(batches) > 1
+    assert not functions._offences
+
+
+async def test_result_that_came_while_the_process_stood_still_is_no_time_out(
+    functions: Functions, database: Any
+) -> None:
+    body = "begin perform pg_sleep(0.2); results := '{}'; return next; end"
+    dozes = await create(database, new_id("doze"), body)
+    running = asyncio.create_task(functions.run([call(dozes)]))
+
+    async def begun() -> Any:
+        return running.done() or await database.fetchval(
+            "select 1 from pg_stat_activity where usename = 'mospay_router_fn' and "
+            "datname = current_database() and state = 'active' and query like '%fx.call%'"
+        )
+
+    await until(begun)
+    asyncio.get_running_loop().call_soon(time.sleep, 2)  # longer than one that hangs is waited for
+    (row,) = await running
+    assert row.sqlstate is None
     assert not functions._offences
 
 

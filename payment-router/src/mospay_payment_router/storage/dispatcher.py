@@ -23,6 +23,7 @@ from mospay_payment_router.domain.answers import TIME_OUT, FunctionResult
 log = structlog.get_logger()
 BATCH_LIMIT = 64  # PostgreSQL caches so many subtransactions; beyond it every one gets slower
 STUCK_SECONDS = 1.0  # beyond the time limit before the connection is terminated
+ARRIVED_SECONDS = 0.2  # to read a result that came while nobody looked
 NAMES_LIMIT = 2_000  # functions a session has run before it is left: about 90 KiB each stay there
 OFFENCES = 2  # time-outs in a row after which a function runs alone
 WAIT_SECONDS = 3.0  # who may wait is not kept for longer: the leases of its batch are running
@@ -128,6 +129,8 @@ class Functions:
             task = asyncio.ensure_future(self._fetch(connection, calls))
             try:
                 done, _ = await asyncio.wait({task}, timeout=self._seconds + STUCK_SECONDS)
+                if not done:  # it may lie there already, where this process itself stood still
+                    done, _ = await asyncio.wait({task}, timeout=ARRIVED_SECONDS)
             except asyncio.CancelledError:  # a shutdown waits for no function
                 connection.terminate()
                 task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
