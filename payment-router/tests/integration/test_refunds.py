@@ -133,6 +133,40 @@ async def test_concurrent_refunds_never_reserve_more_than_was_paid(
     assert all(provider.seen(r["id"]) == 0 for r in refused)
 
 
+async def test_refund_that_was_not_sent_in_time_waits_before_it_is_claimed_again(
+    stage: Stage,
+    provider: Answering,
+    paid: tuple[Merchant, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a process too busy to send within its leases claims the same ones for ever."""
+    merchant, payment_id = paid
+    provider.plays["refund"] = [gave_back]
+    original = stage.wiring.refunds.claim
+
+    async def pausing(*arguments: Any) -> Any:
+        due = await original(*arguments)
+        await asyncio.sleep(0.8 if due else 0)  # longer than the lease's spare time
+        return due
+
+    monkeypatch.setattr(stage.wiring.refunds, "claim", pausing)
+    told = command(merchant, payment_id)
+    await stage.publish(message(told))
+
+    async def waits() -> Any:
+        return await stage.database.fetchval(
+            "select 1 from refunds where id = $1 and attempt_state = 'ready' and fence = 1 "
+            "and next_action_at > clock_timestamp() + interval '0.2 s'",
+            told.refund_id,
+        )
+
+    await until(waits)
+    assert provider.seen(told.refund_id) == 0
+    monkeypatch.undo()
+    await ends(stage, told.refund_id, "succeeded")
+    assert provider.seen(told.refund_id) == 1
+
+
 async def test_an_unknown_refund_keeps_its_reservation_and_ends_by_enquiry(
     stage: Stage, provider: Answering, paid: tuple[Merchant, str]
 ) -> None:
