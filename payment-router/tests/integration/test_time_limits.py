@@ -37,13 +37,12 @@ def batches(functions: Functions, monkeypatch: pytest.MonkeyPatch) -> list[list[
 
 
 async def test_function_beyond_the_time_limit_is_cut_and_the_rest_runs(
-    functions: Functions, database: Any
+    functions: Functions, database: Any, batches: list[list[str]]
 ) -> None:
     slow, fine = await create(database, new_id("slow"), SLEEPS), await good(database)
-    started = time.monotonic()
     rows = await functions.run([call(fine), call(slow), call(fine), call(fine)])
     assert [row.sqlstate for row in rows] == [None, "57014", None, None]
-    assert time.monotonic() - started < 2
+    assert batches == [[fine, slow, fine, fine], [fine, fine], [slow]]
 
 
 async def test_function_during_which_the_others_time_ran_out_runs_again_alone(
