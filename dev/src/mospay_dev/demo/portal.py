@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from typing import Any
 
 import httpx
@@ -28,8 +29,12 @@ class Portal:
         return session
 
     def get(self, path: str, **query: Any) -> Any:
-        """GET a path and return its JSON."""
-        answer = self._http.get("/bff/v1" + path, params=query)
+        """GET a path and return its JSON; a 503 is asked again a few times, as a person would."""
+        for _ in range(5):
+            answer = self._http.get("/bff/v1" + path, params=query)
+            if answer.status_code != 503:
+                break
+            time.sleep(1)
         if answer.is_error:
             raise StartFailed(f"GET {path}: {answer.status_code} {answer.text[:500]}")
         return answer.json()

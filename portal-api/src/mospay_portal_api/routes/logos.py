@@ -10,6 +10,7 @@ from mospay_shared.chassis.problems import Problem
 from mospay_portal_api.clients import File
 from mospay_portal_api.domain.people import Person
 from mospay_portal_api.routes.context import PROBLEMS, Context, Reference, author
+from mospay_portal_api.routes.invoice_models import Passed
 from mospay_portal_api.routes.invoices import (
     BASE,
     LEDGER,
@@ -18,7 +19,6 @@ from mospay_portal_api.routes.invoices import (
     WRITE,
     ClientId,
     Mode,
-    Passed,
     asked,
 )
 from mospay_portal_api.storage import audit
