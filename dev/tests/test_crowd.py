@@ -25,6 +25,8 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small workspace with three tests, run as by a person and not from within a run."""
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the large ones are not needed
+    monkeypatch.setenv("PYTEST_PLUGINS", "xdist.plugin")
     tests = tmp_path / "thing" / "tests"
     tests.mkdir(parents=True)
     (tests / "test_it.py").write_text(SUITE)
@@ -33,35 +35,24 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(suite: Path, *arguments: str) -> tuple[int, list[str], list[str]]:
-    """Run the suite; return the exit code, the lines at the end, and what was said."""
-    said: list[str] = []
-    code, lines = crowd.run(
-        ["-q", *arguments], root=suite, folder=suite / "results", say=said.append
-    )
-    return code, lines, said
-
-
+@pytest.mark.timeout(400)  # two runs, of three processes
 def test_test_that_passes_only_alone_is_named_with_what_went_wrong_in_the_crowd(
     suite: Path,
 ) -> None:
-    code, lines, said = run(suite)
+    said: list[str] = []
+    code, lines = crowd.run(["-q"], root=suite, folder=suite / "results", say=said.append)
     assert code == 1  # one is broken, alone too
     (line,) = lines
     assert line.startswith("thing/tests/test_it.py::test_that_needs_room  ")
     assert "crowded out" in line
     assert len(said) == 1
     alone = json.loads((suite / "results/alone.json").read_text())
-    assert {name.partition("::")[2] for name in alone} == {
-        "test_that_needs_room", "test_that_is_broken",
+    assert {name.partition("::")[2]: error != "" for name, error in alone.items()} == {
+        "test_that_needs_room": False, "test_that_is_broken": True,
     }  # fmt: skip
 
 
-def test_run_whose_failures_all_pass_alone_succeeds_and_names_them(suite: Path) -> None:
-    code, lines, _ = run(suite, "-k", "room or holds")
-    assert (code, len(lines)) == (0, 1)
-
-
-def test_run_without_failures_is_not_repeated(suite: Path) -> None:
-    assert run(suite, "-k", "holds") == (0, [], [])
-    assert not (suite / "results/alone.json").exists()
+def test_only_what_ran_alone_and_passed_there_is_named() -> None:
+    in_crowd = {"a::broken": "no", "a::raced": "late", "a::fine": "", "a::not_run_again": "no"}
+    alone = {"a::broken": "no", "a::raced": "", "a::other": ""}
+    assert crowd.passed_only_alone(in_crowd, alone) == ["a::raced  late"]

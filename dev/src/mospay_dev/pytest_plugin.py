@@ -75,14 +75,14 @@ class Outcomes:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what `./mospay test` asks for."""
     words = "Write how each test ended to this file, as JSON."
-    parser.addoption("--outcomes", type=Path, default=None, help=words)
+    parser.addoption("--outcomes", help=words)  # a text: options go to workers over the wire
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have outcomes written by whoever hears of all tests: not by a worker of many."""
-    path: Path | None = config.getoption("outcomes")
+    path: str | None = config.getoption("outcomes")
     if path is not None and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Outcomes(path), "mospay-outcomes")
+        config.pluginmanager.register(Outcomes(Path(path)), "mospay-outcomes")
 
 
 @pytest.fixture(scope="session")
