@@ -263,7 +263,8 @@ class Catalogue:
         return min(len(self._assigned.changed), ADDED_AT_ONCE)
 
     async def _load(self, tx: Tx) -> None:
-        touched = await self.functions.load(tx)
+        news = await self.functions.read(tx)
+        touched = self.functions.apply(news)  # nothing is awaited from here on
         if not touched:
             return
         self._refusals.clear()

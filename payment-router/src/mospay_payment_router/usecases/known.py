@@ -1,7 +1,8 @@
 """Provider functions at hand in memory, followed by what changed: a look costs the same for all."""
 
+import datetime as dt
 import time
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 from mospay_shared.chassis.database import Tx
 
@@ -13,6 +14,31 @@ from mospay_payment_router.storage.functions import EPOCH, Live, Mapping
 # Only PostgreSQL's own catalogue tells of functions that a person replaced by hand, and it has to
 # be read from end to end: that takes at most this share of the time.
 LOOK_SHARE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look at schema fx found: by name, whether a function reads f007 or f008.
+
+    `whole` says that these are all there are, else they are those made since the last look.
+    """
+
+    secrets: dict[str, bool]
+    whole: bool
+    horizon: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What was read and is not taken over yet; `seen` is None where schema fx was not looked at."""
+
+    mapped: list[Mapping]
+    mapped_at: dt.datetime
+    lived: dict[str, Live]
+    lived_at: dt.datetime
+    seen: Seen | None
+    next_look: float
 
 
 class KnownFunctions:
@@ -53,57 +79,79 @@ class KnownFunctions:
             return live.reads_secrets
         return self._secrets.get(name, False)
 
-    async def load(self, tx: Tx) -> set[Key]:
-        """Bring memory up to the tables and schema fx; return the keys that were touched."""
-        touched = await self._load_mappings(tx)
-        live, self._lived_at = await functions.live_since(tx, self._lived_at)
-        for name, one in live.items():
-            plain = one.version == 1 and one.call_name == name and not one.reads_secrets
-            known = self._live.get(name)
-            if known != one and not (plain and known is None):
-                touched |= self._keys(name)
-            if plain:
+    async def read(self, tx: Tx) -> News:
+        """Read what is new in the tables and schema fx; memory stays as it is until `apply`.
+
+        Mappings come first: what they need was committed with them, so what is read later has it.
+        """
+        mapped, mapped_at = await self._mappings(tx)
+        found, lived_at = await functions.live_since(tx, self._lived_at)
+        lived = {name: one for name, one in found.items() if self._moves(name, one)}
+        seen: Seen | None = None
+        next_look = self._next_look
+        if mapped or lived or time.monotonic() >= next_look:
+            seen, next_look = await self._look(tx)
+        return News(mapped, mapped_at, lived, lived_at, seen, next_look)
+
+    def apply(self, news: News) -> set[Key]:
+        """Take over what was read, all at once; return the keys that were touched.
+
+        Nothing may be awaited between this and the renewal of what was made of these functions:
+        a payment that came in between would be taken under half of them, and keep them.
+        """
+        for mapping in news.mapped:
+            self.mappings[mapping.key] = mapping
+            self._by_call.setdefault(mapping.pair.call, set()).add(mapping.key)
+        touched = {mapping.key for mapping in news.mapped}
+        for name, one in news.lived.items():
+            touched |= self._keys(name)
+            if _plain(name, one):
                 self._live.pop(name, None)
             else:
                 self._live[name] = one
-        if touched or time.monotonic() >= self._next_look:
-            touched |= await self._look(tx)
+        if news.seen is not None:
+            touched |= self._apply_look(news.seen)
+        self._mapped_at, self._lived_at = news.mapped_at, news.lived_at
+        self._next_look = news.next_look
         return touched
 
-    async def _load_mappings(self, tx: Tx) -> set[Key]:
+    def _apply_look(self, seen: Seen) -> set[Key]:
+        told, known = seen.secrets, self._secrets
+        names = {name for name, reads in told.items() if known.get(name) is not reads}
+        if seen.whole:
+            names |= known.keys() - told.keys()
+            self._secrets = told
+        else:
+            known |= told
+        self._horizon, self._total = seen.horizon, seen.total
+        return {key for name in names for key in self._keys(name)}
+
+    def _moves(self, name: str, one: Live) -> bool:
+        """Say whether a live version is another one than is known here."""
+        known = self._live.get(name)
+        return known != one and not (known is None and _plain(name, one))
+
+    async def _mappings(self, tx: Tx) -> tuple[list[Mapping], dt.datetime]:
+        """Return mappings that are new or changed, and when the last one was."""
         found, at = await functions.mappings_since(tx, self._mapped_at)
         unknown = sum(1 for mapping in found if mapping.key not in self.mappings)
         if await functions.count_mappings(tx) > len(self.mappings) + unknown:  # a late commit
             found, at = await functions.mappings_since(tx, EPOCH)
-        self._mapped_at = at
-        changed = [m for m in found if self.mappings.get(m.key) != m]
-        for mapping in changed:
-            self.mappings[mapping.key] = mapping
-            self._by_call.setdefault(mapping.pair.call, set()).add(mapping.key)
-        return {mapping.key for mapping in changed}
+        return [m for m in found if self.mappings.get(m.key) != m], at
 
-    async def _look(self, tx: Tx) -> set[Key]:
-        """See what was made or replaced by hand in schema fx."""
+    async def _look(self, tx: Tx) -> tuple[Seen, float]:
+        """See what was made or replaced by hand in schema fx, and say when to look again."""
         started = time.monotonic()
         first = self._horizon is None
         seen = await functions.look(tx, self._horizon)
         gone = seen.total < self._total or (not seen.fresh and seen.total != self._total)
-        touched: set[Key] = set()
-        if first or gone:
-            before, self._secrets = self._secrets, await functions.reading(tx, None)
-            names: Iterable[str] = {
-                n for n in before.keys() | self._secrets if before.get(n) != self._secrets.get(n)
-            }
-        else:
-            fresh = await functions.reading(tx, seen.fresh) if seen.fresh else {}
-            names = [n for n, reads in fresh.items() if self._secrets.get(n) is not reads]
-            self._secrets |= fresh
-        for name in names:
-            touched |= self._keys(name)
-        self._horizon, self._total = seen.horizon, seen.total
+        whole = first or gone
+        secrets: dict[str, bool] = {}
+        if whole or seen.fresh:
+            secrets = await functions.reading(tx, None if whole else seen.fresh)
         ended = time.monotonic()
-        self._next_look = ended + (ended - started) / LOOK_SHARE
-        return touched
+        found = Seen(secrets, whole, seen.horizon, seen.total)
+        return found, ended + (ended - started) / LOOK_SHARE
 
     def _keys(self, name: str) -> set[Key]:
         """Return the keys that a function serves."""
@@ -113,3 +161,8 @@ class KnownFunctions:
             for key in self._by_call.get(stem, ())
             if name in names_of(self.mappings[key].pair).values()
         }
+
+
+def _plain(name: str, one: Live) -> bool:
+    """Say whether a live version says no more than its name, as most do: those are not kept."""
+    return one.version == 1 and one.call_name == name and not one.reads_secrets
