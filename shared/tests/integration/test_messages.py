@@ -152,6 +152,38 @@ async def test_poisoned_event_is_retried_alone_and_its_pack_goes_on(stage: Stage
         assert (await inbox_row(service, events[0].id))["state"] == "done"
 
 
+async def test_event_that_is_put_off_waits_and_the_others_are_handled_with_one_run(
+    stage: Stage,
+) -> None:
+    bodies = [payment_event() for _ in range(4)]
+    late = bodies[1].payment_id
+    runs: list[dict[str, int]] = []
+    service = stage.service()
+
+    async def on_succeeded(tx: Tx, events: Sequence[Event[PaymentEventV1]]) -> None:
+        runs.append({event.data.payment_id: event.tries for event in events})
+        for event in events:
+            if event.data.payment_id == late and event.tries < 3:
+                tx.put_off[event.id] = "too busy"
+            else:
+                await tx.run("insert into effects (id) values ($1)", event.data.payment_id)
+
+    spec = QueueSpec("chassis.later", events=("payment.succeeded.v1",))
+    service.subscribe(Subscription(spec, {"payment.succeeded.v1": on_succeeded}))
+    await service.broker.declare([spec])
+    events = [outgoing("payment.succeeded.v1", b.payment_id, b, source="t") for b in bodies]
+    async with running(service):
+        await send(stage, b"[" + b",".join(e.body for e in events) + b"]")
+
+        async def handled() -> bool:
+            row = await inbox_row(service, events[1].id)
+            return row is not None and row["state"] == "done"
+
+        await until(handled)
+        assert [await effects(service, body.payment_id) for body in bodies] == [1] * 4
+    assert runs == [{body.payment_id: 1 for body in bodies}, {late: 2}, {late: 3}]
+
+
 async def test_permanent_failure_is_dead_with_its_reason(stage: Stage) -> None:
     def refuse(_: str) -> None:
         raise Permanent("never")

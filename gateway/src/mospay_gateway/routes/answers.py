@@ -7,8 +7,9 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from mospay_shared.chassis.database import DATABASE_DOWN
+from mospay_shared.chassis.database import DATABASE_DOWN, TRY_AGAIN
 from mospay_shared.chassis.problems import (
+    BUSY,
     FieldProblem,
     Problem,
     ProblemBody,
@@ -149,6 +150,8 @@ def install_answers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_invalid)
     for kind in DATABASE_DOWN:
         app.add_exception_handler(kind, _database_down)
+    for busy in TRY_AGAIN:
+        app.add_exception_handler(busy, _gave_way)
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:
@@ -164,4 +167,10 @@ async def _database_down(request: Request, error: Exception) -> Response:
     log.warning("database_away", reason=repr(error)[:200], path=request.url.path)
     title = "The gateway can't reach its database right now; send the same request again shortly"
     problem = Problem(503, "temporarily_unavailable", title, headers={"Retry-After": "2"})
+    return answer_problem(request, problem)
+
+
+async def _gave_way(request: Request, error: Exception) -> Response:
+    log.warning("transaction_gave_way", reason=repr(error)[:200], path=request.url.path)
+    problem = Problem(503, "temporarily_unavailable", BUSY, headers={"Retry-After": "1"})
     return answer_problem(request, problem)

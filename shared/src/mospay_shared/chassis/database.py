@@ -34,18 +34,22 @@ DATABASE_DOWN = (
     OSError,
     TimeoutError,
 )
+# Another transaction kept a row for longer than `lock_timeout`.
+LOCK_TAKEN = asyncpg.LockNotAvailableError
 # What a second try of the same transaction may cure.
-TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, LOCK_TAKEN)
 
 
 class Tx:
     """An open transaction: statements, and what is to happen once it has committed."""
 
-    __slots__ = ("_after", "connection")
+    __slots__ = ("_after", "connection", "put_off")
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self._after: list[Callable[[], None]] = []
+        # By event id, why a handler leaves an event for later; the inbox tries it again.
+        self.put_off: dict[str, str] = {}
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         """Run a statement and return its rows."""

@@ -2,7 +2,8 @@
 
 Packs are merged into one transaction. If that fails, its events run one by one; the failing one
 becomes a `retry` or `dead` row with its body and reason, so a poisoned event never blocks its
-pack. Redelivery of anything seen is absorbed by (event id, queue).
+pack. A handler may leave some events for later (`tx.put_off`) and handle the others. Redelivery of
+anything seen is absorbed by (event id, queue).
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import datetime as dt
 import hashlib
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from mospay_shared.chassis import metrics, telemetry
 from mospay_shared.chassis.broker import QueueSpec
-from mospay_shared.chassis.database import DATABASE_DOWN, TRY_AGAIN, Database, Tx
+from mospay_shared.chassis.database import DATABASE_DOWN, LOCK_TAKEN, TRY_AGAIN, Database, Tx
 from mospay_shared.contracts.envelope import PACK_LIMIT, Envelope, Event
 from mospay_shared.contracts.registry import MESSAGES
 from mospay_shared.ids import id_time
@@ -37,6 +38,10 @@ class DatabaseAway(Exception):
 
 class Permanent(Exception):
     """A handler's word that trying again can't help: the message is dead at once."""
+
+
+class PutOff(Exception):
+    """A handler's word that an event that was tried again has to wait once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,9 @@ from (select event_day, event_id, queue from inbox
       order by next_at limit $2 for update skip locked) as due
 where (i.event_day, i.event_id, i.queue) = (due.event_day, due.event_id, due.queue)
 returning i.event_day, i.event_id, i.body, i.attempts"""
+_PUT_OFF = """
+update inbox set state = 'retry', next_at = $4, reason = $5, body = $6, handled_at = null
+where event_day = $1 and event_id = $2 and queue = $3"""
 _KNOWN = "select state from inbox where event_day = $1 and event_id = $2 and queue = $3"
 _MARK = """
 update inbox set state = $4, next_at = $5, reason = $6, body = case when $4 = 'done' then null
@@ -226,8 +234,9 @@ class Inbox:
             except DATABASE_DOWN:
                 raise
             except TRY_AGAIN as error:
-                if attempt == 2:
+                if attempt == 2 or isinstance(error, LOCK_TAKEN):  # waited for long enough
                     await self._fail(subscription.queue.name, one, error)
+                    return
             except Exception as error:
                 await self._fail(subscription.queue.name, one, error)
                 return
@@ -251,7 +260,11 @@ class Inbox:
             new = {row["event_id"] for row in rows}
             events = [r.event for r in batch if r.event is not None and r.id in new]
             await self._dispatch(tx, subscription, events)
-        metrics.INBOX_EVENTS.labels(queue, "done").inc(len(new))
+            late = [r for r in batch if r.id in tx.put_off]
+            for one in late:
+                await self._put_off(tx, queue, one)
+        metrics.INBOX_EVENTS.labels(queue, "done").inc(len(new) - len(late))
+        metrics.INBOX_EVENTS.labels(queue, "retry").inc(len(late))
         metrics.INBOX_EVENTS.labels(queue, "repeated").inc(len(batch) - len(new))
         metrics.INBOX_BATCH.labels(queue).observe(len(batch))
 
@@ -268,6 +281,14 @@ class Inbox:
             with telemetry.batch_span(subscription.queue.name, events[start:end]):
                 await handler(tx, events[start:end])
             start = end
+
+    async def _put_off(self, tx: Tx, queue: str, one: Received) -> None:
+        """Leave an event for another try, in the transaction that handles the others."""
+        reason = tx.put_off[one.id]
+        next_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=RETRY_SECONDS[0])
+        key = (event_day(one.id), one.id, queue)
+        await tx.run(_PUT_OFF, *key, next_at, reason[:500], one.body)
+        log.warning("message_put_off", queue=queue, event_id=one.id, type=one.type, reason=reason)
 
     async def _fail(self, queue: str, one: Received, error: Exception) -> None:
         dead = isinstance(error, Permanent)
@@ -325,7 +346,10 @@ class Inbox:
                     raise Permanent(received.reason)
                 async with self._database.transaction() as tx:
                     await tx.run(_MARK, *key, "done", None, None)
-                    await self._dispatch(tx, subscription, [received.event])
+                    event = replace(received.event, tries=row["attempts"])
+                    await self._dispatch(tx, subscription, [event])
+                    if event.id in tx.put_off:
+                        raise PutOff(tx.put_off[event.id])
                 metrics.INBOX_EVENTS.labels(queue, "done").inc()
             except DATABASE_DOWN:
                 raise
@@ -335,7 +359,7 @@ class Inbox:
 
     async def _again(self, key: tuple[Any, ...], attempts: int, error: Exception) -> None:
         dead = isinstance(error, Permanent) or attempts >= self._attempts
-        wait = RETRY_SECONDS[min(attempts, len(RETRY_SECONDS) - 1)]
+        wait = RETRY_SECONDS[min(attempts, len(RETRY_SECONDS)) - 1]
         next_at = None if dead else dt.datetime.now(dt.UTC) + dt.timedelta(seconds=wait)
         reason = f"{type(error).__name__}: {error}"[:500]
         async with self._database.transaction() as tx:

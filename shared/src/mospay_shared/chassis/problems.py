@@ -11,11 +11,12 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from mospay_shared.chassis.database import DATABASE_DOWN
+from mospay_shared.chassis.database import DATABASE_DOWN, TRY_AGAIN
 
 log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
 BASE = "https://mospay.dev/problems/"
+BUSY = "Another call is changing the same thing right now; send the same request again shortly"
 
 
 class FieldProblem(BaseModel):
@@ -89,7 +90,7 @@ def field_problems(errors: Sequence[Any]) -> list[FieldProblem]:
 
 
 def install_problems(app: FastAPI) -> None:
-    """Make every error of an app a problem, also 404, 405, a missing database and a bug."""
+    """Make every error of an app a problem, also 404, 405, a missing database, a lock, a bug."""
 
     async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
@@ -119,6 +120,12 @@ def install_problems(app: FastAPI) -> None:
             request, Problem(503, "temporarily_unavailable", title, headers={"Retry-After": "2"})
         )
 
+    async def on_conflict(request: Request, error: Exception) -> Response:
+        log.warning("transaction_gave_way", reason=repr(error)[:200], path=request.url.path)
+        return problem_response(
+            request, Problem(503, "temporarily_unavailable", BUSY, headers={"Retry-After": "1"})
+        )
+
     async def on_text(request: Request, _: Exception) -> Response:
         """The net under every field's own rule: no text in PostgreSQL has a NUL."""
         title = "The request has text with a character that can't be kept (NUL)"
@@ -136,4 +143,6 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(asyncpg.UntranslatableCharacterError, on_text)  # in jsonb
     for kind in DATABASE_DOWN:
         app.add_exception_handler(kind, on_database_down)
+    for busy in TRY_AGAIN:
+        app.add_exception_handler(busy, on_conflict)
     app.add_exception_handler(Exception, on_bug)

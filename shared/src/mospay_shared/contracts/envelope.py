@@ -48,10 +48,11 @@ class Envelope(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Event(Generic[T]):
-    """A received event: envelope and its parsed body."""
+    """A received event: envelope and its parsed body; `tries` counts this one and those before."""
 
     envelope: Envelope
     data: T
+    tries: int = 1
 
     @property
     def id(self) -> str:
