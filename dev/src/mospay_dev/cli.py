@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mospay_dev import browser, check_commands, supervisor, web
+from mospay_dev import browser, check_commands, crowd, supervisor, web
 from mospay_dev.infrastructure.processes import StartFailed, spawn, tail
 from mospay_dev.services import ROOT, SERVICES
 from mospay_dev.stack import EXTRAS, READY_SECONDS, Stack, describe
@@ -246,8 +246,6 @@ def demo(
     raise typer.Exit(0 if ok else 1)
 
 
-_TESTS_FAILED = 1  # pytest's exit code
-_SIDE_BY_SIDE = ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -266,18 +264,18 @@ def test(
     web.build(say)
     browser.ensure_chromium(say)
     arguments = context.args or ["-q"]
-    pytest = [sys.executable, "-m", "pytest"]
     if not all(argument.startswith("-") for argument in arguments):
         say("running pytest (the test stack starts below .mospay/test)")
-        raise typer.Exit(subprocess.run([*pytest, *arguments], cwd=ROOT, check=False).returncode)
+        pytest = [sys.executable, "-m", "pytest", *arguments]
+        raise typer.Exit(subprocess.run(pytest, cwd=ROOT, check=False).returncode)
     say("running every test, side by side on stacks below .mospay (about 20 minutes on 2 cores)")
-    done = subprocess.run([*pytest, *_SIDE_BY_SIDE, *arguments], cwd=ROOT, check=False)
-    if done.returncode == _TESTS_FAILED:
-        say("some failed: they run once more, alone; what fails again is broken, not crowded out")
-        alone = [*pytest, "--last-failed", "--last-failed-no-failures", "none", *arguments]
-        done = subprocess.run(alone, cwd=ROOT, check=False)
-        say("the tests named FAILED further up, but not here, pass when they run alone")
-    raise typer.Exit(done.returncode)
+    code, only_alone = crowd.run(arguments, root=ROOT, folder=FOLDER / "test-run", say=say)
+    if only_alone:
+        console.rule(f"[yellow]{crowd.TITLE}: {len(only_alone)}[/yellow]", characters="=")
+        for line in only_alone:
+            console.print(line, markup=False, soft_wrap=True)
+        console.rule(characters="=")
+    raise typer.Exit(code)
 
 
 def _random_faults(minutes: float, seed: int | None, rate: float) -> bool:

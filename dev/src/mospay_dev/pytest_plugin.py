@@ -1,10 +1,12 @@
 """pytest fixtures: the private test stack, and per-session databases and broker for a service."""
 
 import asyncio
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -22,6 +24,7 @@ from mospay_dev.infrastructure.databases import (
 from mospay_dev.infrastructure.processes import free_port
 from mospay_dev.services import ROOT, SERVICES
 
+OUTCOMES_LINE = 200  # characters of an error
 ServiceEnv = Callable[..., dict[str, str]]
 
 
@@ -41,6 +44,40 @@ class ByStack(LoadScopeScheduling):  # type: ignore[misc]
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByStack:
     """Have xdist hand out whole groups."""
     return ByStack(config, log)
+
+
+class Outcomes:
+    """Writes by test what went wrong with it first, "" where nothing did, as JSON to a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take note of a setup, a call or a teardown."""
+        known = self._found.setdefault(report.nodeid, "")
+        if report.failed and not known:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            text = str(crash.message if crash else report.longrepr)
+            said = (text.strip().splitlines() or ["failed"])[0]
+            self._found[report.nodeid] = said[:OUTCOMES_LINE]
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the file."""
+        self._path.write_text(json.dumps(self._found, indent=1) + "\n")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what `./mospay test` asks for."""
+    words = "Write how each test ended to this file, as JSON."
+    parser.addoption("--outcomes", help=words)  # a text: options go to workers over the wire
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have outcomes written by whoever hears of all tests: not by a worker of many."""
+    path: str | None = config.getoption("outcomes")
+    if path is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Outcomes(Path(path)), "mospay-outcomes")
 
 
 @pytest.fixture(scope="session")
