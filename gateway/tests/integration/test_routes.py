@@ -54,7 +54,7 @@ async def test_the_wait_ends_with_202_when_the_time_is_up(gateway: Gateway) -> N
     merchant = await gateway.merchant()
     started = time.monotonic()
     answer = await gateway.pay(merchant, wait=1)
-    assert answer.status_code == 202 and 0.9 < time.monotonic() - started < 5
+    assert answer.status_code == 202 and 0.9 < time.monotonic() - started < 15
 
 
 async def test_waiters_get_202_when_the_service_is_stopping(gateway: Gateway) -> None:
@@ -64,7 +64,7 @@ async def test_waiters_get_202_when_the_service_is_stopping(gateway: Gateway) ->
     await eventually(lambda: gateway.count(*of_client))
     gateway.service.stopping.set()
     answer = await waiting
-    assert answer.status_code == 202 and time.monotonic() - started < 10
+    assert answer.status_code == 202 and time.monotonic() - started < 30
 
 
 async def test_field_api_answers_with_the_final_result_by_default(gateway: Gateway) -> None:
