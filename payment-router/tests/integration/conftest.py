@@ -23,6 +23,7 @@ from mospay_dev.infrastructure.cluster import Cluster
 from mospay_dev.infrastructure.databases import database_url
 from mospay_payment_router.app import create_service
 from mospay_payment_router.settings import RouterSettings
+from mospay_payment_router.storage.dispatcher import Functions
 from mospay_shared.chassis.sealed import Sealer
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.service_tokens import TokenSigner
@@ -37,12 +38,12 @@ FAST = {
     "lease_margin_seconds": 0.3,
     "lease_spare_seconds": 0.7,
     "announce_after_seconds": 0.4,
-    "function_seconds": 0.5,
+    "function_seconds": 1.0,
     "risk_seconds": 1.0,  # a busy machine is no reason for the default
 }
 
 
-async def until(check: Callable[[], Any], seconds: float = 15) -> Any:
+async def until(check: Callable[[], Any], seconds: float = 30) -> Any:
     """Wait until `await check()` is truthy and return it."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
@@ -188,7 +189,7 @@ class Stage:
         base_url: str,
         *,
         connector: dict[str, Any] | None = None,
-        timeout: float = 1.0,
+        timeout: float = 3.0,
         microservice: str = "",
         mode: str = "test",
         wait: bool = True,
@@ -307,7 +308,7 @@ class Stage:
         assert len(rows) == 1
         return rows[0]
 
-    async def ends(self, payment_id: str, status: str, seconds: float = 15) -> asyncpg.Record:
+    async def ends(self, payment_id: str, status: str, seconds: float = 30) -> asyncpg.Record:
         """Wait until a payment has this status and return its row."""
         last: list[Any] = [None]
 
@@ -408,6 +409,29 @@ async def running(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 def owner_url(router_env: dict[str, str], infrastructure: Cluster, backing: Backing) -> str:
     """A superuser's URL of the router's database, to look into every table."""
     return database_url(infrastructure.postgres_url, backing.databases["payment-router"])
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has to wait is tried again at once."""
+    monkeypatch.setattr("mospay_shared.chassis.inbox.RETRY_SECONDS", (0.1,))
+
+
+@pytest.fixture
+async def database(router_env: dict[str, str], owner_url: str) -> AsyncIterator[Any]:
+    """One connection of a superuser, where no router runs."""
+    connection = await asyncpg.connect(owner_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def functions(router_env: dict[str, str]) -> AsyncIterator[Functions]:
+    """The dispatcher alone, with 0.4 s for a batch."""
+    made = Functions(router_env["ROUTER_FUNCTION_DATABASE_URL"], "test", 3, 0.4)
+    await made.open()
+    yield made
+    await made.close()
 
 
 @asynccontextmanager

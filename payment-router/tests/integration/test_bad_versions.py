@@ -123,7 +123,7 @@ async def live_call(desk: Desk, merchant: Merchant, url: str, bad: str) -> None:
 
 @pytest.mark.parametrize("what", CALLS)
 async def test_payment_whose_function_gives_no_call_fails_unsent_with_the_reason_in_its_trace(
-    stage: Stage, provider: Answering, desk: Desk, what: str
+    stage: Stage, provider: Answering, desk: Desk, quick_retries: None, what: str
 ) -> None:
     bad, said = CALLS[what]
     merchant, fine = await stage.merchant(provider.url), await stage.merchant(provider.url)

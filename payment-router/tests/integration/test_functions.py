@@ -1,8 +1,6 @@
 """Provider functions: what one does wrong stays its own, and existing ones run unchanged."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -33,26 +31,6 @@ BAD = {
     "recurses": 'begin return query select results from fx."{name}"(unique_id, data_input); end',
 }
 SLEEPS = "begin perform pg_sleep(30); results := '{}'; return next; end"
-STUBBORN = """declare n int := 0; begin
-    loop
-        begin perform pg_sleep(5); exception when query_canceled then n := n + 1; end;
-    end loop;
-end"""
-
-
-@pytest.fixture
-async def database(router_env: dict[str, str], owner_url: str) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(owner_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def functions(router_env: dict[str, str]) -> AsyncIterator[Functions]:
-    made = Functions(router_env["ROUTER_FUNCTION_DATABASE_URL"], "test", 3, 0.4)
-    await made.open()
-    yield made
-    await made.close()
 
 
 async def create(database: Any, name: str, body: str) -> str:
@@ -103,48 +81,6 @@ async def test_input_that_is_not_json_fails_its_own_row(
     rows = await functions.run([FunctionCall("u", fine, "{nope"), call(fine)])
     assert rows[0].sqlstate == "22P02"
     assert rows[1].sqlstate is None
-
-
-async def test_function_beyond_the_time_limit_is_cut_and_the_rest_runs(
-    functions: Functions, database: Any
-) -> None:
-    slow, fine = await create(database, new_id("slow"), SLEEPS), await good(database)
-    started = time.monotonic()
-    rows = await functions.run([call(fine), call(slow), call(fine), call(fine)])
-    assert [row.sqlstate for row in rows] == [None, "57014", None, None]
-    assert time.monotonic() - started < 2
-
-
-async def test_repeat_offender_runs_alone_after_the_others(
-    functions: Functions, database: Any
-) -> None:
-    slow, fine = await create(database, new_id("slow"), SLEEPS), await good(database)
-    for _ in range(2):
-        await functions.run([call(slow)])
-    order: list[list[str]] = []
-    original = functions._once
-
-    async def watched(calls: list[FunctionCall]) -> Any:
-        order.append([c.name for c in calls])
-        return await original(calls)
-
-    functions._once = watched  # type: ignore[method-assign]
-    rows = await functions.run([call(slow), call(fine), call(fine)])
-    assert [row.sqlstate for row in rows] == ["57014", None, None]
-    assert order == [[fine, fine], [slow]]
-
-
-async def test_function_that_traps_its_cancellation_is_terminated(
-    functions: Functions, database: Any
-) -> None:
-    stubborn, fine = await create(database, new_id("stub"), STUBBORN), await good(database)
-    rows = await functions.run([call(fine), call(stubborn), call(fine)])
-    assert [row.sqlstate for row in rows] == [None, "57014", None]
-    left = await database.fetchval(
-        "select count(*) from pg_stat_activity where usename = 'mospay_router_fn' "
-        "and datname = current_database() and state = 'active'"
-    )
-    assert left == 0
 
 
 async def test_cancelled_run_ends_at_once_and_leaves_the_pool_usable(
@@ -370,20 +306,6 @@ async def test_output_without_outcome_never_posts_and_goes_to_a_person(
     row = await stage.ends(payment_id, "unknown")
     assert row["attention"] == "output_without_outcome"
     assert provider.seen(payment_id) == 0
-
-
-async def test_function_that_loops_costs_nobody_else_their_payment(
-    stage: Stage, provider: Answering, database: Any
-) -> None:
-    bad, fine = await stage.merchant(provider.url), await stage.merchant(provider.url)
-    await create(database, f"{bad.app_id}_{bad.microservice}_payment", SLEEPS)
-    ids = [await stage.pay(fine) for _ in range(5)]
-    looped = await stage.pay(bad)
-    ids += [await stage.pay(fine) for _ in range(5)]
-    row = await stage.ends(looped, "failed")
-    assert "time limit" in row["reason_message"]
-    for payment_id in ids:
-        await stage.ends(payment_id, "succeeded")
 
 
 async def test_secrets_reach_only_functions_that_read_them_and_are_erased_at_the_end(

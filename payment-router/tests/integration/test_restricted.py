@@ -164,7 +164,7 @@ async def test_version_does_not_outlast_its_time(
     started = time.monotonic()
     rows = await run(functions, fine, bad, fine)
     assert [row.sqlstate for row in rows] == [None, "57014", None]
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 20
 
 
 async def test_nothing_a_version_does_is_there_for_the_next_one(

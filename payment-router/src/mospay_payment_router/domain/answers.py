@@ -19,6 +19,8 @@ from mospay_payment_router.domain.states import Evidence
 
 PAYLOAD_LIMIT_BYTES = 64 * 1024  # what connectors take
 URL_LIMIT = 2_000  # characters
+TIME_OUT = "57014"  # the SQLSTATE of a function that ran out of time
+_PASSING = frozenset({TIME_OUT, "55P03", "40P01", "40001"})  # or met a lock, a deadlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,16 @@ class FunctionResult:
     payload: str | None
     sqlstate: str | None
     message: str | None
+
+    @property
+    def timed_out(self) -> bool:
+        """Say whether it had no end in time."""
+        return self.sqlstate == TIME_OUT
+
+    @property
+    def may_pass(self) -> bool:
+        """Say whether another time may bring a result: no end in time, a lock, a deadlock."""
+        return self.sqlstate in _PASSING
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +122,7 @@ def function_fault(row: FunctionResult) -> str:
         return "the function did not return a JSON object"
     words = {
         "42883": "the function does not exist",
-        "57014": "the function exceeded its time limit",
+        TIME_OUT: "the function exceeded its time limit",
         "P0002": "the function returned no row",
         "P0003": "the function returned more than one row",
     }

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 NAME_LIMIT_BYTES = 63  # PostgreSQL cuts longer identifiers silently
 ENQUIRY = "Status"  # `{route}Status` is the enquiry twin of a route
 REFUND = "Refund"  # `{route}Refund` gives back, `{route}RefundStatus` asks about that
+# Tries of a command whose function runs out of time, before that is held to be its own fault and
+# not that of a busy database or of a lock it waited for.
+TRIES = 3
 _WORD = re.compile(r"^[A-Za-z0-9_]+$")
 _PORTS = {"http": 80, "https": 443}
 

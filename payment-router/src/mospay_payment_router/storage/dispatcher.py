@@ -1,12 +1,14 @@
 """Calls of provider functions: batches through the dispatcher, under its own login role.
 
-Read-only transaction and a time limit for the batch. A function that runs into the limit gets its
-SQLSTATE and the rest is submitted again; one that even traps its own cancellation has its
-connection terminated. Repeat offenders run alone, so they delay nobody else's payment.
+Read-only transaction and a time limit for the batch. The function that is running when the time is
+over is not to blame for what the others took: it is run again alone, and only there a time-out is
+its own. One that even traps its own cancellation has its connection terminated. Repeat offenders
+run alone from the start, so they delay nobody else's payment, until they are quick again.
 """
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +18,19 @@ import asyncpg
 import structlog
 from mospay_shared.chassis.database import open_pool
 
-from mospay_payment_router.domain.answers import FunctionResult
+from mospay_payment_router.domain.answers import TIME_OUT, FunctionResult
 
 log = structlog.get_logger()
 BATCH_LIMIT = 64  # PostgreSQL caches so many subtransactions; beyond it every one gets slower
 STUCK_SECONDS = 1.0  # beyond the time limit before the connection is terminated
+ARRIVED_SECONDS = 0.2  # to read a result that came while nobody looked
 NAMES_LIMIT = 2_000  # functions a session has run before it is left: about 90 KiB each stay there
-OFFENCES = 2  # time-outs after which a function runs alone
+OFFENCES = 2  # time-outs in a row after which a function runs alone
+WAIT_SECONDS = 3.0  # who may wait is not kept for longer: the leases of its batch are running
 _CALL = "select n, results, payload, failed, reason from fx.call($1, $2, $3)"
 _RESPONSE = """
 select n, results, payload, failed, reason from fx.call_response($1, $2, $3, $4, $5)"""
-_TIME_OUT = "57014"
+_NOT_RUN = FunctionResult(None, None, TIME_OUT, "not run: its batch took too long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,46 +62,61 @@ class Functions:
         if self._pool is not None:
             self._pool.terminate()
 
-    async def run(self, calls: Sequence[FunctionCall]) -> list[FunctionResult]:
+    async def run(
+        self, calls: Sequence[FunctionCall], *, may_wait: bool = False
+    ) -> list[FunctionResult]:
         """Run functions; results stand in the order of the calls.
 
-        Calls with an answer go to the response dispatcher; a sequence is of one sort.
+        Calls with an answer go to the response dispatcher; a sequence is of one sort. Who
+        `may_wait` asks again later: for them nothing is begun after WAIT_SECONDS, and a function
+        that ran out of time alone is not run for its other calls; those have "timed out" as well.
         """
+        clock = asyncio.get_running_loop()
+        until = clock.time() + (WAIT_SECONDS if may_wait else math.inf)
         found: dict[int, FunctionResult] = {}
-        shared = [i for i, c in enumerate(calls) if self._offences[c.name] < OFFENCES]
-        for start in range(0, len(shared), BATCH_LIMIT):
-            await self._together(calls, shared[start : start + BATCH_LIMIT], found)
-        for index in range(len(calls)):
-            if index not in found:
-                await self._together(calls, [index], found)
+        await self._together(calls, found, until)
+        late: set[str] = set()
+        for index, call in enumerate(calls):
+            if index in found:
+                continue
+            if may_wait and (call.name in late or clock.time() > until):
+                found[index] = _NOT_RUN
+                continue
+            found[index] = await self._alone(call)
+            if found[index].timed_out:
+                late.add(call.name)
         return [found[i] for i in range(len(calls))]
 
     async def _together(
-        self, calls: Sequence[FunctionCall], indexes: list[int], found: dict[int, FunctionResult]
+        self, calls: Sequence[FunctionCall], found: dict[int, FunctionResult], until: float
     ) -> None:
-        """Run a batch until each of its rows has a result."""
-        while indexes:
-            rows = await self._once([calls[i] for i in indexes])
-            for index, row in zip(indexes, rows, strict=False):
-                found[index] = row
-                if row.sqlstate == _TIME_OUT:
-                    self._offence(calls[index].name)
-            done = len(rows)
-            if not done:  # some function trapped its own cancellation: run each alone
-                if len(indexes) > 1:
-                    for index in indexes:
-                        await self._together(calls, [index], found)
-                    return
-                self._offence(calls[indexes[0]].name)
-                found[indexes[0]] = FunctionResult(
-                    None, None, _TIME_OUT, "ran out of time, its cancellation included"
-                )
-                return
-            indexes = indexes[done:]
+        """Run what may share a batch; what has no result after that is to be run alone."""
+        left = [i for i, c in enumerate(calls) if self._offences[c.name] < OFFENCES]
+        while len(left) > 1 and asyncio.get_running_loop().time() < until:
+            batch, left = left[:BATCH_LIMIT], left[BATCH_LIMIT:]
+            rows = await self._once([calls[i] for i in batch])
+            late = set()
+            for index, row in zip(batch, rows, strict=False):
+                if row.timed_out:
+                    late.add(calls[index].name)
+                else:
+                    found[index] = row
+            # No row at all: some function trapped its cancellation, so each of them runs alone.
+            rest = batch[len(rows) :] if rows else []
+            left = [i for i in (*rest, *left) if calls[i].name not in late]
 
-    def _offence(self, name: str) -> None:
-        self._offences[name] += 1
-        log.warning("provider_function_timed_out", function=name, times=self._offences[name])
+    async def _alone(self, call: FunctionCall) -> FunctionResult:
+        """Run a function that has the whole time for itself."""
+        rows = await self._once([call])
+        if rows and not rows[0].timed_out:
+            self._offences.pop(call.name, None)
+            return rows[0]
+        self._offences[call.name] += 1
+        times = self._offences[call.name]
+        log.warning("provider_function_timed_out", function=call.name, times=times)
+        if rows:
+            return rows[0]
+        return FunctionResult(None, None, TIME_OUT, "ran out of time, its cancellation included")
 
     async def _once(self, calls: list[FunctionCall]) -> list[FunctionResult]:
         """Run one dispatcher call; after a time-out rows are missing, all of them if it hung."""
@@ -110,6 +129,8 @@ class Functions:
             task = asyncio.ensure_future(self._fetch(connection, calls))
             try:
                 done, _ = await asyncio.wait({task}, timeout=self._seconds + STUCK_SECONDS)
+                if not done:  # it may lie there already, where this process itself stood still
+                    done, _ = await asyncio.wait({task}, timeout=ARRIVED_SECONDS)
             except asyncio.CancelledError:  # a shutdown waits for no function
                 connection.terminate()
                 task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())

@@ -67,7 +67,7 @@ update refunds set http_status = coalesce($3, http_status), answer = coalesce($4
 where id = $1"""
 _PUT_BACK = """
 update refunds set attempt_state = 'ready', owner = null, lease_until = null, started_at = null,
-    next_action_at = clock_timestamp()
+    next_action_at = clock_timestamp() + make_interval(secs => $3)
 where id = $1 and fence = $2 and attempt_state = 'sending' and answer is null"""
 _LOCK = f"select {_LIST} from refunds r where id = any($1) order by id for update"
 _SETTLE = """
@@ -143,9 +143,9 @@ async def store_answer(tx: Tx, refund_id: str, fence: int, answer: Answer) -> No
     await tx.run(_STORE, refund_id, fence, answer.status, answer.body, answer.error)
 
 
-async def put_back(tx: Tx, refund_id: str, fence: int) -> None:
-    """Make a refund ready again that its owner has provably not sent."""
-    await tx.run(_PUT_BACK, refund_id, fence)
+async def put_back(tx: Tx, refund_id: str, fence: int, wait_seconds: float) -> None:
+    """Make a refund ready again, after a while, that its owner has provably not sent."""
+    await tx.run(_PUT_BACK, refund_id, fence, wait_seconds)
 
 
 async def lock(tx: Tx, refund_ids: Sequence[str]) -> dict[str, Refund]:

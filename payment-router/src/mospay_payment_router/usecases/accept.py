@@ -13,7 +13,15 @@ from mospay_shared.chassis.sealed import SealBroken, Sealer
 from mospay_shared.contracts import Event, PaymentStatus, ProcessPaymentV1
 from mospay_shared.ids import new_id
 
-from mospay_payment_router.domain.answers import Call, Finding, read_call, refused, undefined
+from mospay_payment_router.domain.answers import (
+    Call,
+    Finding,
+    function_fault,
+    read_call,
+    refused,
+    undefined,
+)
+from mospay_payment_router.domain.functions import TRIES
 from mospay_payment_router.domain.payments import (
     NO_TERMS,
     Payment,
@@ -69,8 +77,9 @@ class Acceptance:
     async def take(self, tx: Tx, events: Sequence[Event[ProcessPaymentV1]], now: float) -> None:
         """Insert the payments of these commands; `now` is a monotonic time before the claim.
 
-        Raises NotYetKnown while the directory here is behind a command. A payment that is here
-        already is left alone, whatever message names it again.
+        Raises NotYetKnown while the directory here is behind a command; puts those off whose
+        functions had no end in time. A payment that is here already is left alone, whatever message
+        names it again.
         """
         reached = dt.datetime.now(dt.UTC)
         forgotten = [e for e in events if self._forgotten(e)]
@@ -92,7 +101,7 @@ class Acceptance:
         wanted = [e for e in in_time if e.data.payment_id not in cancelled]
         # risk asks its questions while the functions run, each on connections of its own
         planned, verdicts = await asyncio.gather(
-            self._plan(wanted), self._risk.assess([e.data for e in wanted])
+            self._plan(tx, wanted), self._risk.assess([e.data for e in wanted])
         )
         findings += planned
         reservation = Reservation(self._slots, self._leasing.spare_seconds)
@@ -139,9 +148,12 @@ class Acceptance:
                 MOVED.labels(t.payment.status).inc()
 
     async def _plan(
-        self, events: Sequence[Event[ProcessPaymentV1]]
+        self, tx: Tx, events: Sequence[Event[ProcessPaymentV1]]
     ) -> list[tuple[Payment, Call | Finding]]:
-        """Run the functions of a batch; each payment gets its call or the reason for none."""
+        """Run the functions of a batch; each payment gets its call or the reason for none.
+
+        Those whose functions may have an end another time are put off and left out.
+        """
         planned: dict[int, tuple[Payment, Call | Finding]] = {}
         calls: list[tuple[int, Payment, FunctionCall]] = []
         for index, one in enumerate(events):
@@ -157,10 +169,13 @@ class Acceptance:
                 continue
             data = orjson.dumps(function_input(payment, secrets)).decode()
             calls.append((index, payment, FunctionCall(payment.id, terms.call, data)))
-        rows = await self._functions.run([call for _, _, call in calls])
+        rows = await self._functions.run([call for _, _, call in calls], may_wait=True)
         for (index, payment, _), row in zip(calls, rows, strict=True):
-            planned[index] = (payment, read_call(row, payment))
-        return [planned[index] for index in range(len(events))]
+            if row.may_pass and events[index].tries < TRIES:
+                tx.put_off[events[index].id] = function_fault(row)
+            else:
+                planned[index] = (payment, read_call(row, payment))
+        return [planned[index] for index in sorted(planned)]
 
     def _taken(
         self,

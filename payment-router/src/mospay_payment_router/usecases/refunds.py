@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,13 +20,14 @@ from mospay_payment_router.domain.answers import (
     Answer,
     Call,
     Finding,
+    function_fault,
     judge,
     judge_transport,
     read_call,
     undefined,
 )
 from mospay_payment_router.domain.errors import NotYetKnown
-from mospay_payment_router.domain.functions import ENQUIRY, REFUND
+from mospay_payment_router.domain.functions import ENQUIRY, REFUND, TRIES
 from mospay_payment_router.domain.payments import Payment
 from mospay_payment_router.domain.refunds import Refund
 from mospay_payment_router.domain.schedule import delay_seconds
@@ -33,7 +35,7 @@ from mospay_payment_router.domain.states import Evidence
 from mospay_payment_router.storage import payments
 from mospay_payment_router.storage import refunds as storage
 from mospay_payment_router.storage.dispatcher import FunctionCall, Functions
-from mospay_payment_router.usecases.answers import AWAY_SECONDS
+from mospay_payment_router.usecases.answers import AWAY_SECONDS, UNSENT_WAIT_SECONDS
 
 log = structlog.get_logger()
 MOVED = Counter("mospay_router_refunds", "Refunds by the state they moved to", ["status"])
@@ -42,7 +44,10 @@ OVER = Counter("mospay_router_over_refunds", "Refunds proven beyond what was cap
 
 @dataclass(frozen=True, slots=True)
 class RefundTask:
-    """A claimed refund and what is to be done: `call` to POST, or a finding without a call."""
+    """A claimed refund: `call` is what to POST, or what is found without one.
+
+    None where its stored answer is to be judged, or the provider to be asked: `was` says which.
+    """
 
     refund: Refund
     payment: Payment
@@ -69,7 +74,8 @@ class Refunds:
     async def take(self, tx: Tx, events: Sequence[Event[RefundPaymentV1]]) -> None:
         """Reserve and insert these refunds; those that can't be made end `failed`, unsent.
 
-        Raises NotYetKnown for a payment that is not here, Permanent for another tenant's.
+        Raises NotYetKnown for a payment that is not here, Permanent for another tenant's; puts
+        those off that go by a function that had no end in time.
         """
         found = await payments.load(tx, [e.data.payment_id for e in events])
         for one in events:
@@ -79,12 +85,21 @@ class Refunds:
             if (payment.client_id, payment.mode) != (one.data.client_id, one.data.mode):
                 raise Permanent("the refund names a payment of another client or mode")
         known = await storage.lock(tx, [e.data.refund_id for e in events])
+        late: dict[str, str] = {}
         for one in sorted(events, key=lambda e: e.data.refund_id):
-            if one.data.refund_id not in known:
-                await self._take(tx, one, found[one.data.payment_id])
+            payment = found[one.data.payment_id]
+            if one.data.refund_id in known:
+                continue
+            if payment.terms.refund in late:  # not waited for again and again
+                tx.put_off[one.id] = late[payment.terms.refund]
+                continue
+            fault = await self._take(tx, one, payment)
+            if fault is not None:
+                late[payment.terms.refund] = tx.put_off[one.id] = fault
         tx.after_commit(self._wake)
 
-    async def _take(self, tx: Tx, one: Event[RefundPaymentV1], payment: Payment) -> None:
+    async def _take(self, tx: Tx, one: Event[RefundPaymentV1], payment: Payment) -> str | None:
+        """Insert a refund, or return why its function may have an end another time."""
         command, envelope = one.data, one.envelope
         purse = (await storage.purses(tx, [payment.id]))[payment.id]
         refund = Refund(
@@ -106,6 +121,8 @@ class Refunds:
             (row,) = await self._functions.run(
                 [self._call(refund, payment, payment.terms.refund, payment.route + REFUND)]
             )
+            if row.may_pass and one.tries < TRIES:
+                return function_fault(row)
             call = read_call(row, domain.subject(refund, payment))
             if isinstance(call, Call):
                 refund = replace(refund, url=call.url, payload=call.payload)
@@ -125,6 +142,7 @@ class Refunds:
             await storage.save_purse(tx, payment.id, reserved)
         await self._relay.enqueue(tx, [domain.event(refund, payment, None, purse.refunded_minor)])
         tx.after_commit(lambda: MOVED.labels(refund.status).inc())
+        return None
 
     def _call(
         self, refund: Refund, payment: Payment, name: str, route: str, answer: Answer | None = None
@@ -148,12 +166,12 @@ class Refunds:
                 call = Call(one.refund.url, one.refund.payload)
             elif one.was == "sending":
                 call = undefined("lease_expired", "the sender did not come back with an answer")
-            elif one.was != "answered":
-                call = await self._question(one.refund, payment)
             tasks.append(RefundTask(one.refund, payment, one.was, call))
         return tasks
 
-    async def _question(self, refund: Refund, payment: Payment) -> Call | Finding:
+    async def question(self, task: RefundTask) -> Call | Finding:
+        """Return the call that asks about a refund, or why there is none."""
+        refund, payment = task.refund, task.payment
         name = payment.terms.refund_enquiry
         if not name:
             return Finding(Evidence.SILENT, None, "no_enquiry", "no function asks about refunds")
@@ -165,9 +183,10 @@ class Refunds:
         return asked
 
     async def return_unsent(self, task: RefundTask) -> None:
-        """Make a refund ready again whose owner has provably sent nothing."""
+        """Make a refund ready again whose owner has provably sent nothing, after a while."""
+        wait = random.uniform(*UNSENT_WAIT_SECONDS)
         async with self._database.transaction() as tx:
-            await storage.put_back(tx, task.refund.id, task.refund.fence)
+            await storage.put_back(tx, task.refund.id, task.refund.fence, wait)
 
     async def heard(self, task: RefundTask, answer: Answer, started_at: dt.datetime) -> None:
         """Store what a call or an enquiry brought, judge it and believe what it proves."""

@@ -76,18 +76,26 @@ class RefundRounds:
         assert self._refunds is not None
         refund, payment = task.refund, task.payment
         started_at = dt.datetime.now(dt.UTC)
-        if task.call is None:
-            await self._refunds.judge_stored(task)
-        elif isinstance(task.call, Finding):
-            source = refund.attempt_id if task.was == "sending" else refund.id
-            await self._refunds.believe(refund.id, payment.id, source, task.call)
-        elif task.was == "ready":
+        if isinstance(task.call, Finding):
+            await self._refunds.believe(refund.id, payment.id, refund.attempt_id, task.call)
+        elif task.call is not None:
             await self._send(task, task.call, claimed_at, started_at)
+        elif task.was == "answered":
+            await self._refunds.judge_stored(task)
         else:
-            headers = call_headers(payment, refund.attempt_id, "") | self._credentials(payment)
-            timeout = payment.terms.timeout_seconds
-            answer = await self._provider.post(task.call.url, task.call.payload, headers, timeout)
-            await self._refunds.heard(task, answer, started_at)
+            await self._ask(task, started_at)
+
+    async def _ask(self, task: RefundTask, started_at: dt.datetime) -> None:
+        assert self._refunds is not None
+        refund, payment = task.refund, task.payment
+        call = await self._refunds.question(task)
+        if isinstance(call, Finding):
+            await self._refunds.believe(refund.id, payment.id, refund.id, call)
+            return
+        headers = call_headers(payment, refund.attempt_id, "") | self._credentials(payment)
+        timeout = payment.terms.timeout_seconds
+        answer = await self._provider.post(call.url, call.payload, headers, timeout)
+        await self._refunds.heard(task, answer, started_at)
 
     async def _send(
         self, task: RefundTask, call: Call, claimed_at: float, started_at: dt.datetime
