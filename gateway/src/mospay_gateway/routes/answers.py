@@ -152,13 +152,8 @@ def install_answers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_invalid)
     for kind in DATABASE_DOWN:
         app.add_exception_handler(kind, _database_down)
-<<<<<<< ours
-    for passing in TRY_AGAIN:
-        app.add_exception_handler(passing, _gave_way)
-=======
     for busy in TRY_AGAIN:
         app.add_exception_handler(busy, _gave_way)
->>>>>>> theirs
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:

@@ -143,11 +143,6 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(asyncpg.UntranslatableCharacterError, on_text)  # in jsonb
     for kind in DATABASE_DOWN:
         app.add_exception_handler(kind, on_database_down)
-<<<<<<< ours
-    for passing in TRY_AGAIN:
-        app.add_exception_handler(passing, on_conflict)
-=======
     for busy in TRY_AGAIN:
         app.add_exception_handler(busy, on_conflict)
->>>>>>> theirs
     app.add_exception_handler(Exception, on_bug)
