@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-_SIDE_BY_SIDE = ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
+_SIDE_BY_SIDE = ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder"]
 _ALONE = ["--last-failed", "--last-failed-no-failures", "none"]
 _TESTS_FAILED = 1  # pytest's exit code
 TITLE = "passed only alone"

@@ -38,7 +38,8 @@ async def test_a_client_user_uploads_reads_and_removes_its_logo(portal: Portal) 
     assert (await browser.send("DELETE", PATH)).status_code == 204
     callers = {(c.client_id, c.mode) for _, path, c, _ in portal.house.calls if "logo" in path}
     assert callers == {(client, "test")}
-    kept = [(row["action"], row["after"]) for row in await audited(portal, "iss_a")]
+    rows = await audited(portal, "iss_a")  # the stand-in has one issuer: other tests change it
+    kept = [(row["action"], row["after"]) for row in rows if row["action"].startswith("logo")]
     assert kept == [("logo_changed", KEPT), ("logo_removed", None)]
 
 

@@ -164,6 +164,9 @@ FOREIGN = {
     "POST /bff/v1/invoices/{payment}/links?mode=test&client_id={client}": 404,
     "GET /bff/v1/invoices/{payment}/{what}?mode=test&client_id={client}": 404,
     "GET /bff/v1/issuers/{payment}/payment-methods?mode=test&client_id={client}": 404,
+    "GET /bff/v1/issuers/{payment}/logo?mode=test&client_id={client}": 404,
+    "PUT /bff/v1/issuers/{payment}/logo?mode=test&client_id={client}": 404,
+    "DELETE /bff/v1/issuers/{payment}/logo?mode=test&client_id={client}": 404,
     "PUT /bff/v1/issuers/{payment}/payment-methods?mode=test&client_id={client}": 404,
     "POST /bff/v1/links/{payment}/revoke?mode=test&client_id={client}": 404,
 }

@@ -79,9 +79,7 @@ class House:
     @classmethod
     def open(cls, folder: Path, say: Callable[[str], None], *, durable: bool = True) -> "House":
         """Start everything below `folder` behind proxies, fsync on as in production; seed it."""
-        stack = Stack(
-            folder, durable=durable, say=say, extra=FAST, proxied=True, movable_clocks=True
-        )
+        stack = Stack(folder, durable=durable, say=say, extra=FAST, proxied=True)
         try:
             stack.prepare()
             stack.start(ALL)

@@ -9,7 +9,6 @@ from mospay_dev.services import SERVICES
 QUIET_SECONDS = 2.0  # of load before the first fault
 HEAL_SECONDS = 5.0  # at the end nothing new is broken
 GAP_SECONDS = (0.8, 3.5)  # between the beginnings of two faults; they may overlap
-SKEW_SECONDS = 120  # how wrong a clock may be: webhooks are taken for five minutes
 REPLICAS = ("gateway@2", "payment-router@2")
 BACKINGS = ("postgres", "broker", "redis")
 Value = float | int | str | bool
@@ -49,7 +48,6 @@ WEIGHTS = {
     "reorder": 4,  # packs published again in another order
     "malformed": 3,  # bodies that are no packs, packs that are no events
     "clock": 2,  # the simulator's clock moves ahead
-    "skew": 4,  # a process's clock, or the database's, is wrong for `seconds`
 }
 
 
@@ -104,10 +102,6 @@ def _fault(rng: random.Random, at: float, kind: str, processes: Sequence[str]) -
             return Fault(at, kind, "messages", {"packs": rng.randint(5, 40), "order": rng.random()})
         case "malformed":
             return Fault(at, kind, "messages", {"packs": rng.randint(1, 5), "order": rng.random()})
-        case "skew":
-            ahead = rng.choice([-1, 1]) * rng.randint(1, SKEW_SECONDS)
-            target = rng.choice([*services, "postgres"])
-            return Fault(at, kind, target, {"seconds": seconds, "ahead_seconds": ahead})
     return Fault(at, "clock", "simulator", {"advance_seconds": rng.randint(1, 600)})
 
 

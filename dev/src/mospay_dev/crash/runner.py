@@ -145,12 +145,6 @@ class Faults:
         seconds = fault.parameters["advance_seconds"]
         httpx.post(url, json={"advance_seconds": seconds}, timeout=10).raise_for_status()
 
-    def _skew(self, fault: Fault) -> None:
-        clocks = self._stack.clocks
-        clocks.set(int(fault.parameters["ahead_seconds"]), fault.target)
-        self._sleep(fault)
-        clocks.set(0, fault.target)
-
 
 def run_faults(
     house: House, *, seed: int, seconds: float, rate: float, folder: Path, say: Say

@@ -21,7 +21,7 @@ _PLACES = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/opt/homebrew/lib")
 def find_library() -> Path | None:
     """Return libfaketime's library, None where it is not installed."""
     for place in _PLACES:
-        for found in sorted(Path(place).glob("**/faketime/libfaketime.so.1")):
+        for found in sorted(Path(place).glob("**/faketime/libfaketimeMT.so.1")):
             return found
     return None
 
