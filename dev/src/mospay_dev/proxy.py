@@ -405,7 +405,9 @@ class Proxies:
             proxy.heal()
 
     def close(self) -> None:
-        """End all connections and the thread."""
+        """End all connections and the thread; once they have ended, do nothing."""
+        if not self._loop.is_running():
+            return
         for proxy in self.named.values():
             proxy.refuse()
         self._loop.call_soon_threadsafe(self._loop.stop)
