@@ -204,6 +204,8 @@ class Stack:
         if service in SERVICES:
             base |= service_environment(service, self.backing(name))
             base[SERVICES[service].prefix + "HTTP_PORT"] = str(self.ports[name])
+            if service == "payment-router":  # the simulator takes a request up at once or never
+                base["ROUTER_NOT_FOUND_GRACE_SECONDS"] = "10"
             if service == "portal-api":
                 base["PORTAL_WEB_DIR"] = str(ROOT / "portal-api/web/dist")
         elif name == "simulator":

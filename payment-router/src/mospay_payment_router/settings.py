@@ -44,7 +44,9 @@ class RouterSettings(ServiceSettings):
         default_factory=lambda: [1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0], min_length=1
     )  # before each enquiry; the last one repeats
     attention_after_seconds: float = Field(86_400, gt=0)  # still unknown then: a person is told
-    not_found_grace_seconds: float = Field(10, ge=0)  # a request under way may still arrive
+    # After the lease: a busy provider may take a request up that late, having said that it knows
+    # none. Too short, and a payment that is paid ends as never sent; long only costs patience.
+    not_found_grace_seconds: float = Field(120, ge=0)
     announce_after_seconds: float = Field(2, gt=0)  # a call that takes longer is told as processing
     function_seconds: float = Field(2, gt=0, le=30)  # a batch of functions takes no longer
     function_pool_size: int = Field(4, ge=2, le=6)
