@@ -1,3 +1,3 @@
-"""Fixtures for every test in the workspace come from the development package."""
+"""Fixtures for every test come from the development package; the crash matrix is a plugin too."""
 
-pytest_plugins = ["mospay_dev.pytest_plugin"]
+pytest_plugins = ["mospay_dev.pytest_plugin", "tests.crash.matrix"]

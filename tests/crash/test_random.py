@@ -5,7 +5,7 @@ from mospay_dev.crash.house import House
 from mospay_dev.crash.plan import WEIGHTS, make_plan, plan_json
 from mospay_dev.crash.runner import run_faults
 
-from tests.crash.conftest import FOLDER
+from tests.crash.matrix import FOLDER
 
 
 def test_same_seed_makes_the_same_plan_and_another_seed_another() -> None:
