@@ -76,7 +76,7 @@ class Clocks:
         """
         for name in names or tuple(self._ahead):
             self._write(name, seconds)
-        time.sleep(CACHE_SECONDS + 0.5)
+        time.sleep(CACHE_SECONDS + 1.5)
 
     def close(self) -> None:
         """Delete the files."""
