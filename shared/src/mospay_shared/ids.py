@@ -4,14 +4,14 @@ import datetime as dt
 import re
 import uuid
 
-from uuid_utils.compat import uuid7
+import uuid_utils
 
 _ID = re.compile(r"^[a-z]{2,8}_[0-9a-f]{32}$")
 
 
 def new_id(prefix: str) -> str:
     """Return a new id such as `pay_0198…`; ids made later sort later (RFC 9562, version 7)."""
-    return f"{prefix}_{uuid7().hex}"
+    return f"{prefix}_{uuid_utils.uuid7().hex}"
 
 
 def is_id(value: str, prefix: str | None = None) -> bool:

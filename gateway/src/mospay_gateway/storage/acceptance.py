@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mospay_shared.chassis.database import Tx
+from mospay_shared.chassis.database import Database, Tx
 from mospay_shared.chassis.outbox import columns
 from mospay_shared.contracts import Outgoing, SealedSecrets
 
@@ -12,9 +12,10 @@ from mospay_gateway.domain.daily import Daily
 from mospay_gateway.domain.errors import OverDailyLimit
 from mospay_gateway.domain.payments import Payment
 
-# `fresh` sees what was committed before; a racer in another process makes one of the two inserts
-# skip a row, which `accept` turns into a rollback: a reference is never claimed without its
-# payment, nor a key without its own. What does not fit a daily limit (`reserved`) leaves no trace.
+# A transaction by itself: one round trip. `fresh` sees what was committed before; a racer in another
+# process makes one of the two inserts skip a row, for which `refuse_raced` fails the statement: a
+# reference is never claimed without its payment, nor a key without its own. What does not fit a
+# daily limit (`reserved`) leaves no trace.
 _ACCEPT = """
 with input as materialized (
     select * from unnest(
@@ -83,9 +84,11 @@ with input as materialized (
     join accepted on accepted.id = o.subject
 )
 select f.id, r.refused_by, r.left_minor,
-       r.refused_by is not null
-       or exists (select 1 from referenced r where r.payment_id = f.id)
-       and (f.key is null or exists (select 1 from keyed k where k.payment_id = f.id)) as whole
+       case when r.refused_by is null
+            and (not exists (select 1 from referenced r where r.payment_id = f.id)
+                 or f.key is not null
+                 and not exists (select 1 from keyed k where k.payment_id = f.id))
+            then refuse_raced(f.id) end
 from fresh f left join reserved r on r.payment_id = f.id"""
 
 
@@ -107,20 +110,17 @@ class Submission:
     outgoing: tuple[Outgoing, ...]
 
 
-class Raced(Exception):
-    """Another process claimed a key or reference while this statement ran: roll back, look."""
-
-
 async def accept(
-    tx: Tx, submissions: Sequence[Submission], check_after: dt.timedelta
+    database: Database, submissions: Sequence[Submission], check_after: dt.timedelta
 ) -> dict[str, OverDailyLimit | None]:
-    """Write what is new; return by payment id None for accepted, or why it does not fit.
+    """Commit what is new; return by payment id None for accepted, or why it does not fit.
 
-    What is missing from the answer met an earlier key or reference. Raises Raced.
+    What is missing from the answer met an earlier key or reference. Raises what the database
+    raises where another process claims one of them meanwhile: nothing is written, look again.
     """
     payments = [s.payment for s in submissions]
     daily = [s.daily for s in submissions]
-    rows = await tx.fetch(
+    rows = await database.fetch(
         _ACCEPT,
         *[[getattr(p, name) for p in payments] for name in _FIRST],
         [p.fields for p in payments],
@@ -138,8 +138,6 @@ async def accept(
         [s.own_fields or None for s in submissions],
         *[[getattr(d, name, None) for d in daily] for name in _DAILY],
     )
-    if not all(row["whole"] for row in rows):
-        raise Raced
     return {
         row["id"]: OverDailyLimit(row["refused_by"] == "phone", int(row["left_minor"]))
         if row["refused_by"]

@@ -145,9 +145,8 @@ class Acceptor:
         raise AssertionError("unreachable")
 
     async def _together(self, submissions: Sequence[Submission]) -> list[bool | Exception]:
-        async with self._database.transaction() as tx:
-            accepted = await storage.accept(tx, submissions, self._check_after)
-            tx.after_commit(self._relay.wake)
+        accepted = await storage.accept(self._database, submissions, self._check_after)
+        self._relay.wake()
         return [
             False if s.payment.id not in accepted else accepted[s.payment.id] or True
             for s in submissions

@@ -36,11 +36,9 @@ where p.pronamespace = 'fx'::regnamespace and p.prokind = 'f'
         select 1 from function_versions v where v.name = p.proname and v.origin = 'default')"""
 _COLUMNS = """
 app_id, microservice, service, route, client_id, mode, service_id, call_name, response_name,
-enquiry_name, enquiry_response_name, version, refused, final_on_2xx, failed_statuses, changed_at"""
-_MAPPINGS = f"""
-select {_COLUMNS}, (select count(*) from provider_functions) as total
-from provider_functions where changed_at > $1"""
-_TOTAL = "select count(*) from provider_functions"
+enquiry_name, enquiry_response_name, version, refused, final_on_2xx, failed_statuses"""
+_MAPPINGS = f"select {_COLUMNS} from provider_functions where changed_at > $1"
+_TOTAL = "select count(*) as total, now() as at from provider_functions"
 _INSERT = """
 insert into provider_functions (app_id, microservice, service, route, client_id, mode, service_id,
     call_name, response_name, enquiry_name, enquiry_response_name, refused)
@@ -55,7 +53,7 @@ select u.name, 1, 'live', case when u.made then 'default' else 'existing' end, u
         order by p.pronargs limit 1) end, clock_timestamp()
 from unnest($1::text[], $2::text[], $3::bool[]) as u(name, kind, made) on conflict do nothing"""
 _LIVE = """
-select name, version, call_name, reads_secrets, changed_at from function_versions
+select name, version, call_name, reads_secrets from function_versions
 where state = 'live' and changed_at > $1 and (not $2 or version > 1 or reads_secrets)"""
 
 
@@ -114,15 +112,16 @@ async def foreign_functions(tx: Tx, names: Sequence[str]) -> set[str]:
     return {row["name"] for row in await tx.fetch(_FOREIGN, list(names))}
 
 
-async def mappings_since(tx: Tx, since: dt.datetime) -> tuple[list[Mapping], dt.datetime]:
-    """Return mappings changed after a moment (less an overlap), and when the last one was."""
-    rows = await tx.fetch(_MAPPINGS, max(EPOCH, since - OVERLAP))
-    return [mapping_of(row) for row in rows], max([since, *(row["changed_at"] for row in rows)])
+async def mappings_since(tx: Tx, since: dt.datetime) -> list[Mapping]:
+    """Return mappings changed after a moment (less an overlap)."""
+    return [mapping_of(row) for row in await tx.fetch(_MAPPINGS, max(EPOCH, since - OVERLAP))]
 
 
-async def count_mappings(tx: Tx) -> int:
-    """Return how many mappings there are."""
-    return int(await tx.value(_TOTAL))
+async def count_mappings(tx: Tx) -> tuple[int, dt.datetime]:
+    """Return how many mappings there are, and when by the database's clock `tx` began."""
+    row = await tx.row(_TOTAL)
+    assert row is not None
+    return row["total"], row["at"]
 
 
 def mapping_of(row: asyncpg.Record) -> Mapping:
@@ -147,14 +146,13 @@ def mapping_of(row: asyncpg.Record) -> Mapping:
     )
 
 
-async def live_since(tx: Tx, since: dt.datetime) -> tuple[dict[str, Live], dt.datetime]:
-    """Return live versions changed after a moment (less an overlap), and when the last one was.
+async def live_since(tx: Tx, since: dt.datetime) -> dict[str, Live]:
+    """Return live versions changed after a moment (less an overlap).
 
     The first time, those that say no more than their name are left out: they are most.
     """
     rows = await tx.fetch(_LIVE, max(EPOCH, since - OVERLAP), since == EPOCH)
-    found = {r["name"]: Live(r["version"], r["call_name"], r["reads_secrets"]) for r in rows}
-    return found, max([since, *(row["changed_at"] for row in rows)])
+    return {r["name"]: Live(r["version"], r["call_name"], r["reads_secrets"]) for r in rows}
 
 
 async def add_mapping(

@@ -34,9 +34,8 @@ class News:
     """What was read and is not taken over yet; `seen` is None where schema fx was not looked at."""
 
     mapped: list[Mapping]
-    mapped_at: dt.datetime
     lived: dict[str, Live]
-    lived_at: dt.datetime
+    at: dt.datetime
     seen: Seen | None
     next_look: float
 
@@ -49,7 +48,7 @@ class KnownFunctions:
         self._live: dict[str, Live] = {}
         self._secrets: dict[str, bool] = {}
         self._by_call: dict[str, set[Key]] = {}
-        self._mapped_at = self._lived_at = EPOCH
+        self._read_at = EPOCH
         self._horizon: str | None = None
         self._total, self._next_look = 0, 0.0
 
@@ -84,14 +83,14 @@ class KnownFunctions:
 
         Mappings come first: what they need was committed with them, so what is read later has it.
         """
-        mapped, mapped_at = await self._mappings(tx)
-        found, lived_at = await functions.live_since(tx, self._lived_at)
+        mapped, at = await self._mappings(tx)
+        found = await functions.live_since(tx, self._read_at)
         lived = {name: one for name, one in found.items() if self._moves(name, one)}
         seen: Seen | None = None
         next_look = self._next_look
         if mapped or lived or time.monotonic() >= next_look:
             seen, next_look = await self._look(tx)
-        return News(mapped, mapped_at, lived, lived_at, seen, next_look)
+        return News(mapped, lived, at, seen, next_look)
 
     def apply(self, news: News) -> set[Key]:
         """Take over what was read, all at once; return the keys that were touched.
@@ -111,8 +110,7 @@ class KnownFunctions:
                 self._live[name] = one
         if news.seen is not None:
             touched |= self._apply_look(news.seen)
-        self._mapped_at, self._lived_at = news.mapped_at, news.lived_at
-        self._next_look = news.next_look
+        self._read_at, self._next_look = news.at, news.next_look
         return touched
 
     def _apply_look(self, seen: Seen) -> set[Key]:
@@ -132,11 +130,12 @@ class KnownFunctions:
         return known != one and not (known is None and _plain(name, one))
 
     async def _mappings(self, tx: Tx) -> tuple[list[Mapping], dt.datetime]:
-        """Return mappings that are new or changed, and when the last one was."""
-        found, at = await functions.mappings_since(tx, self._mapped_at)
+        """Return mappings that are new or changed, and when this was read."""
+        found = await functions.mappings_since(tx, self._read_at)
         unknown = sum(1 for mapping in found if mapping.key not in self.mappings)
-        if await functions.count_mappings(tx) > len(self.mappings) + unknown:  # a late commit
-            found, at = await functions.mappings_since(tx, EPOCH)
+        total, at = await functions.count_mappings(tx)
+        if total > len(self.mappings) + unknown:  # a late commit
+            found = await functions.mappings_since(tx, EPOCH)
         return [m for m in found if self.mappings.get(m.key) != m], at
 
     async def _look(self, tx: Tx) -> tuple[Seen, float]:
