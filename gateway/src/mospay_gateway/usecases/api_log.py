@@ -77,9 +77,13 @@ class ApiLog:
 
     async def _events(self, calls: list[Call]) -> list[Outgoing]:
         events: list[Outgoing] = []
-        for start in range(0, len(calls), SLICE):
-            events += [self._event(call) for call in calls[start : start + SLICE]]
-            await asyncio.sleep(0)  # a second's calls in one go would hold up every answer
+        try:
+            for start in range(0, len(calls), SLICE):
+                events += [self._event(call) for call in calls[start : start + SLICE]]
+                await asyncio.sleep(0)  # a second's calls in one go would hold up every answer
+        except asyncio.CancelledError:  # the last turn of this process publishes them
+            self._calls.extendleft(reversed(calls))
+            raise
         return events
 
     def _event(self, call: Call) -> Outgoing:
