@@ -2,8 +2,9 @@
 
 A single is one posting of one caller who waits for its commit: the reference gives each a
 transaction of its own on 16 connections, ours gathers what waits (as the consumer does). A batch is
-200 postings in one transaction, for both. Rounds are interleaved, medians are quoted. Then balance
-reads, now and as of an instant, on an account of 10,000 and of 10 million postings.
+200 postings in one transaction, for both; its limit is the same rows in bare tables. Rounds are
+interleaved, medians are quoted. Then balance reads, now and as of an instant, on an account of
+10,000 and of 10 million postings.
 """
 
 import argparse
@@ -125,6 +126,24 @@ class Ours:
         return await pump(batch, BATCH_CONNECTIONS, seconds)
 
 
+# As wide as what we write, and nothing else: what is left is storing rows and the commit.
+_BARE = (
+    """create table bare_entries (id text, kind text, effect_key text, client_id text, mode text,
+        currency char(3), amount_minor bigint, fee_minor bigint, fee_returned_minor bigint,
+        fee_base_minor bigint, postings_count smallint, late bool, resolved bool,
+        occurred_at timestamptz, posted_at timestamptz)""",
+    """create table bare_postings (entry_id text, line smallint, account_id text, client_id text,
+        currency char(3), mode text, amount_minor bigint, previous_minor bigint,
+        balance_minor bigint, account_version bigint, posted_at timestamptz, closing bool)""",
+)
+_BARE_ROWS = """
+with entries as (
+    insert into bare_entries select id, 'settlement', id || ':bench', 'cli_bench', 'live', 'RWF',
+        100, 0, 0, 0, 2, false, false, $3, $3 from unnest($1::text[]) as u(id))
+insert into bare_postings select ($1::text[])[1 + (n - 1) / 2], 1 + n % 2, account, null, 'RWF',
+    'live', 100, 0, 100, n, $3, true from unnest($2::text[]) with ordinality as u(account, n)"""
+
+
 class Theirs:
     """The reference: one call a transfer, or one call for a batch of them."""
 
@@ -164,6 +183,19 @@ class Theirs:
             ]
             async with self._pool.acquire() as connection:
                 await connection.fetchval("select ref_transfers_of($1,$2,$3,$4,$5)", *columns)
+            return BATCH
+
+        return await pump(batch, BATCH_CONNECTIONS, seconds)
+
+    async def rows(self, seconds: float) -> float:
+        """The floor of batches: the rows of ours in tables without index, key, check or trigger."""
+        names, now = itertools.cycle(self._names), dt.datetime.now(dt.UTC)
+        ids = [new_id("ent") for _ in range(BATCH)]
+        accounts = [f"provider:{next(names)}:RWF:live:clearing" for _ in range(2 * BATCH)]
+
+        async def batch() -> int:
+            async with self._pool.acquire() as connection:
+                await connection.execute(_BARE_ROWS, ids, accounts, now)
             return BATCH
 
         return await pump(batch, BATCH_CONNECTIONS, seconds)
@@ -259,6 +291,7 @@ async def rates(
         "ref_batches": theirs.batches,
         "batches": ours.batches,
         "captures": lambda s: pump(booking, BATCH_CONNECTIONS, s),
+        "rows": theirs.rows,
         "commits": theirs.commits,
     }
     found: dict[str, list[float]] = {name: [] for name in runs}
@@ -386,7 +419,8 @@ async def databases(cluster: Cluster) -> Any:
     )
     for statement in SQL.read_text().split("\n--\n"):
         await pool.execute(statement)
-    await pool.execute("create table one_row (text text)")
+    for statement in ("create table one_row (text text)", *_BARE):
+        await pool.execute(statement)
     try:
         yield environment, pool
     finally:
@@ -431,9 +465,9 @@ async def measure(cluster: Cluster, chosen: argparse.Namespace) -> list[dict[str
 def compared(found: dict[str, float], cost: dict[str, float], count: int) -> list[dict[str, Any]]:
     """Return the rows of one number of accounts."""
     rows = []
-    for name, goal in (("singles", 4), ("batches", 3)):
+    for name, goal, limit in (("singles", 4, "commits"), ("batches", 3, "rows")):
         row = harness.result(
-            f"ledger.{name}_{count}", found[name], "/s", limit=found["commits"],
+            f"ledger.{name}_{count}", found[name], "/s", limit=found[limit],
             goal=f">= {goal}x the reference",
         )  # fmt: skip
         row["reference"] = round(found[f"ref_{name}"], 1)
