@@ -44,37 +44,32 @@ CHECKS = [
             raise exception 'entry % does not balance: % over % of % postings',
                 bad.entry_id, bad.total, bad.sides, bad.postings_count using errcode = '23M01';
         end if;
-        with chained as materialized (
-            select account_id, currency, mode, client_id, account_version, previous_minor,
-                balance_minor, posted_at, lag(account_version) over w as told_version,
+        -- within the statement, before its first, and what the account itself says after its last
+        select f.account_id, f.next_version is null and (a.currency, a.mode, a.client_id)
+            is distinct from (f.currency, f.mode, f.client_id) as mixed
+        into bad
+        from (select account_id, currency, mode, client_id, account_version, previous_minor,
+                balance_minor, posted_at, closing, lag(account_version) over w as told_version,
                 lag(balance_minor) over w as told_minor, lag(posted_at) over w as told_at,
-                lead(account_version) over w as next_version, closing,
-                lag(closing) over w as told_closing
-            from fresh
-            window w as (partition by account_id, currency, mode, client_id
-                order by account_version)),
-        wrong as (
-            -- within the statement, before it, and what the account itself says after it
-            select account_id, false as mixed from chained
-                where account_version <> told_version + 1 or previous_minor <> told_minor
-                    or posted_at < told_at or (not told_closing and posted_at <> told_at)
-            union all
-            select f.account_id, false from chained f left join postings b
-                on b.account_id = f.account_id and b.account_version = f.account_version - 1
-            where f.told_version is null
-                and (f.account_version <> coalesce(b.account_version, 0) + 1
-                    or f.previous_minor <> coalesce(b.balance_minor, 0)
-                    or f.posted_at < coalesce(b.posted_at, '-infinity'))
-            union all
-            select f.account_id, (a.currency, a.mode, a.client_id)
-                is distinct from (f.currency, f.mode, f.client_id)
-            from chained f left join accounts a on a.id = f.account_id
-            where f.next_version is null and (a.id is null or not f.closing
+                lag(closing) over w as told_closing, lead(account_version) over w as next_version
+              from fresh
+              window w as (partition by account_id, currency, mode, client_id
+                  order by account_version)) f
+        left join lateral (select account_version, balance_minor, posted_at from postings
+            where f.told_version is null and account_id = f.account_id
+                and account_version = f.account_version - 1 limit 1) b on true
+        left join lateral (select * from accounts
+            where f.next_version is null and id = f.account_id limit 1) a on true
+        where f.account_version <> coalesce(f.told_version, b.account_version, 0) + 1
+            or f.previous_minor <> coalesce(f.told_minor, b.balance_minor, 0)
+            or f.posted_at < coalesce(f.told_at, b.posted_at, '-infinity')
+            or (not f.told_closing and f.posted_at <> f.told_at)
+            or (f.next_version is null and (a.id is null or not f.closing
                 or (a.currency, a.mode, a.client_id)
                     is distinct from (f.currency, f.mode, f.client_id)
                 or (a.version, a.balance_minor, a.last_posted_at)
                     <> (f.account_version, f.balance_minor, f.posted_at)))
-        select account_id, mixed into bad from wrong order by mixed desc limit 1;
+        order by mixed desc limit 1;
         if found and bad.mixed then
             raise exception 'a posting on % has another currency, mode or client', bad.account_id
                 using errcode = '23M04';
