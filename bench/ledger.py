@@ -2,8 +2,9 @@
 
 A single is one posting of one caller who waits for its commit: the reference gives each a
 transaction of its own on 16 connections, ours gathers what waits (as the consumer does). A batch is
-200 postings in one transaction, for both. Rounds are interleaved, medians are quoted. Then balance
-reads, now and as of an instant, on an account of 10,000 and of 10 million postings.
+200 postings in one transaction, for both; its limit is the same rows in bare tables. Rounds are
+interleaved, medians are quoted. Then balance reads, now and as of an instant, on an account of
+10,000 and of 10 million postings.
 """
 
 import argparse
@@ -35,34 +36,20 @@ from mospay_shared.chassis.database import Database, Tx
 from mospay_shared.chassis.outbox import Relay
 from mospay_shared.contracts import Envelope, Event, PaymentEventV1, PaymentStatus, outgoing
 from mospay_shared.ids import new_id
+from reference.plain import (
+    BATCH,
+    BATCH_CONNECTIONS,
+    CONNECTIONS,
+    Step,
+    Theirs,
+    make_tables,
+    pairs,
+    pump,
+)
 
 LEDGER, REFERENCE = "ledger_bench", "ledger_reference"
-CONNECTIONS = 16  # of the reference's singles and of the raw commits
 IN_FLIGHT = 256  # callers of ours that wait for a single
-BATCH = 200  # postings a batch, for both
-BATCH_CONNECTIONS = 2
 SMALL = 10_000  # postings of the small account
-SQL = Path(__file__).parent / "reference" / "ledger.sql"
-Step = Callable[[], Awaitable[int]]
-
-
-async def pump(step: Step, workers: int, seconds: float) -> float:
-    """Run `step` in some tasks for some seconds; return postings a second."""
-    done, started = 0, time.perf_counter()
-
-    async def loop() -> None:
-        nonlocal done
-        while time.perf_counter() - started < seconds:
-            made = await step()  # on a line of its own: `done += await …` would read `done` first
-            done += made
-
-    await asyncio.gather(*(loop() for _ in range(workers)))
-    return done / (time.perf_counter() - started)
-
-
-def pairs(count: int) -> list[tuple[int, int]]:
-    """Return random pairs of two different accounts."""
-    return [tuple(random.sample(range(count), 2)) for _ in range(10_000)]  # type: ignore[misc]
 
 
 class Ours:
@@ -123,60 +110,6 @@ class Ours:
             return len(await self.post([self.entry() for _ in range(BATCH)]))
 
         return await pump(batch, BATCH_CONNECTIONS, seconds)
-
-
-class Theirs:
-    """The reference: one call a transfer, or one call for a batch of them."""
-
-    def __init__(self, pool: Any, count: int) -> None:
-        self._pool, self._names = pool, [f"account-{count}-{n}" for n in range(count)]
-        self._pairs = itertools.cycle(pairs(count))
-
-    async def open(self) -> None:
-        """Open the accounts."""
-        await self._pool.execute(
-            "insert into ref_accounts (id, currency) select u, 'RWF' from unnest($1::text[]) u "
-            "on conflict do nothing",
-            self._names,
-        )
-
-    def _next(self) -> tuple[str, str, str, int, str]:
-        source, target = next(self._pairs)
-        key = new_id("trf")
-        return key, self._names[source], self._names[target], 100, key + ":bench"
-
-    async def singles(self, seconds: float) -> float:
-        """Transfer one at a time on each connection."""
-
-        async def single() -> int:
-            async with self._pool.acquire() as connection:
-                await connection.fetchval("select ref_transfer($1,$2,$3,$4,$5)", *self._next())
-            return 1
-
-        return await pump(single, CONNECTIONS, seconds)
-
-    async def batches(self, seconds: float) -> float:
-        """Transfer batches."""
-
-        async def batch() -> int:
-            columns = [
-                list(column) for column in zip(*(self._next() for _ in range(BATCH)), strict=True)
-            ]
-            async with self._pool.acquire() as connection:
-                await connection.fetchval("select ref_transfers_of($1,$2,$3,$4,$5)", *columns)
-            return BATCH
-
-        return await pump(batch, BATCH_CONNECTIONS, seconds)
-
-    async def commits(self, seconds: float) -> float:
-        """The limit: commits of one row."""
-
-        async def commit() -> int:
-            async with self._pool.acquire() as connection:
-                await connection.execute("insert into one_row values ($1)", "x" * 60)
-            return 1
-
-        return await pump(commit, CONNECTIONS, seconds)
 
 
 def captures(relay: Relay, database: Database, clients: int) -> Step:
@@ -259,6 +192,7 @@ async def rates(
         "ref_batches": theirs.batches,
         "batches": ours.batches,
         "captures": lambda s: pump(booking, BATCH_CONNECTIONS, s),
+        "rows": theirs.rows,
         "commits": theirs.commits,
     }
     found: dict[str, list[float]] = {name: [] for name in runs}
@@ -384,9 +318,7 @@ async def databases(cluster: Cluster) -> Any:
     pool = await asyncpg.create_pool(
         database_url(cluster.postgres_url, REFERENCE), min_size=CONNECTIONS, max_size=CONNECTIONS
     )
-    for statement in SQL.read_text().split("\n--\n"):
-        await pool.execute(statement)
-    await pool.execute("create table one_row (text text)")
+    await make_tables(pool)
     try:
         yield environment, pool
     finally:
@@ -431,9 +363,9 @@ async def measure(cluster: Cluster, chosen: argparse.Namespace) -> list[dict[str
 def compared(found: dict[str, float], cost: dict[str, float], count: int) -> list[dict[str, Any]]:
     """Return the rows of one number of accounts."""
     rows = []
-    for name, goal in (("singles", 4), ("batches", 3)):
+    for name, goal, limit in (("singles", 4, "commits"), ("batches", 3, "rows")):
         row = harness.result(
-            f"ledger.{name}_{count}", found[name], "/s", limit=found["commits"],
+            f"ledger.{name}_{count}", found[name], "/s", limit=found[limit],
             goal=f">= {goal}x the reference",
         )  # fmt: skip
         row["reference"] = round(found[f"ref_{name}"], 1)

@@ -82,6 +82,7 @@ async def old_books(
             await worker.execute(statement)
     await worker.close()
     await asyncio.to_thread(_upgrade, folder, owner, "0002")
+    await asyncio.to_thread(_upgrade, folder, owner, "head")  # what the service of now needs
     yield environment
     server = await asyncpg.connect(infrastructure.postgres_url)
     await server.execute(f'drop database "{name}" with (force)')

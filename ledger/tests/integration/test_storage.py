@@ -1,5 +1,7 @@
 """The database itself refuses what is no bookkeeping, whoever writes it."""
 
+import datetime as dt
+from contextlib import nullcontext
 from typing import Any
 
 import asyncpg
@@ -195,6 +197,65 @@ async def test_running_balance_that_does_not_continue_is_refused(
     with pytest.raises(asyncpg.PostgresError) as refused:
         await worker_connection.execute(WRITE.replace(*lie), entry, entry, 2, mine, *columns)
     assert refused.value.sqlstate in ("23M05", "23514")
+
+
+# Two postings on one account in one statement: the second alone closes it.
+TWICE = """
+with entry as (
+    insert into journal_entries (id, kind, effect_key, client_id, mode, currency, amount_minor,
+        fee_minor, postings_count, late, occurred_at, posted_at)
+    select id, 'settlement', id, 'cli_x', 'test', 'RWF', 100, 0, 2, false, now(), at
+    from unnest($1::text[], $2::timestamptz[]) as u(id, at)),
+written as (
+    insert into postings (entry_id, line, account_id, currency, mode, amount_minor, previous_minor,
+        balance_minor, account_version, posted_at, closing)
+    select e.id, s.line, s.account, 'RWF', 'test', s.sign * 100, s.sign * 100 * (e.n - 1),
+        s.sign * 100 * e.n, e.n, e.at, e.closing
+    from unnest($1::text[], $2::timestamptz[], $3::bool[]) with ordinality
+        as e(id, at, closing, n),
+        unnest(array[1, 2], $4::text[], array[1, -1]) as s(line, account, sign))
+update accounts set balance_minor = 200 * case when id = $4[1] then 1 else -1 end, version = 2,
+    last_posted_at = $2[2]
+where id = any($4)"""
+
+
+@pytest.mark.parametrize(
+    ("seconds_between", "closing", "refused"),
+    [
+        (0, [False, True], False),
+        (0, [True, True], False),
+        (1, [True, True], False),
+        (0, [True, False], True),  # the newest must be found by its time
+        (1, [False, True], True),  # what is of a time of its own, too
+    ],
+)
+async def test_only_a_posting_with_a_follower_of_its_time_is_left_out_of_the_index_by_time(
+    worker_connection: Any, seconds_between: int, closing: list[bool], refused: bool
+) -> None:
+    mine = [await opened(worker_connection) for _ in range(2)]
+    now = dt.datetime.now(dt.UTC)
+    times = [now, now + dt.timedelta(seconds=seconds_between)]
+    entries = [new_id("ent") for _ in times]
+    with refusal("23M05") if refused else nullcontext():
+        await worker_connection.execute(TWICE, entries, times, closing, mine)
+
+
+@pytest.mark.parametrize(
+    ("version", "mode", "refused"), [(1, "test", False), (2, "test", True), (1, "live", True)]
+)
+async def test_entry_names_a_fee_plan_that_exists_in_its_mode(
+    worker_connection: Any, version: int, mode: str, refused: bool
+) -> None:
+    mine = [await opened(worker_connection, mode=mode) for _ in range(2)]
+    sql = (
+        WRITE.replace("fee_minor, postings", "fee_minor, fee_plan_id, fee_plan_version, postings")
+        .replace("100, 0, $3", f"100, 1, 'default_test', {version}, $3")
+        .replace("'test'", f"'{mode}'")
+    )
+    entry = new_id("ent")
+    columns = [[100, -100], ["RWF"] * 2, [mode] * 2]
+    with refusal("23503") if refused else nullcontext():
+        await worker_connection.execute(sql, entry, entry, 2, mine, *columns)
 
 
 async def test_posting_of_zero_is_refused(worker_connection: Any) -> None:

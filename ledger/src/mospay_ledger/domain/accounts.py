@@ -1,6 +1,7 @@
 """Accounts by what they are for. Debits are positive, credits negative."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 # What a client has with us. All but `receivable` (the client's debt) are credits or zero.
 CLIENT_KINDS = ("available", "payout", "pending", "receivable", "refund_due", "reserve")
@@ -17,11 +18,15 @@ class Account:
     client_id: str | None
     currency: str
     mode: str
+    # Made once: a posting asks for it, and for the hash, about ten times.
+    id: str = field(init=False, compare=False, repr=False)
 
-    @property
-    def id(self) -> str:
-        """The account's id, such as `client:cli_…:RWF:test:pending`."""
-        return f"{self.owner}:{self.currency}:{self.mode}:{self.kind}"
+    def __post_init__(self) -> None:
+        made = f"{self.owner}:{self.currency}:{self.mode}:{self.kind}"
+        object.__setattr__(self, "id", made)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     @classmethod
     def parse(cls, account_id: str) -> "Account":
@@ -41,19 +46,31 @@ class ClientBooks:
 
     def account(self, kind: str) -> Account:
         """Return one of this client's accounts."""
-        return Account(kind, f"client:{self.client_id}", self.client_id, self.currency, self.mode)
+        return _of_client(self.client_id, self.currency, self.mode, kind)
 
 
+# Accounts are values, and a batch names the same few again and again.
+_KEPT = 4096
+
+
+@lru_cache(_KEPT)
+def _of_client(client_id: str, currency: str, mode: str, kind: str) -> Account:
+    return Account(kind, f"client:{client_id}", client_id, currency, mode)
+
+
+@lru_cache(_KEPT)
 def clearing(microservice: str, currency: str, mode: str) -> Account:
     """Return where the provider owes us what it has collected."""
     return Account("clearing", f"provider:{microservice}", None, currency, mode)
 
 
+@lru_cache(_KEPT)
 def fees(currency: str, mode: str) -> Account:
     """Return the operator's income from fees."""
     return Account("fees", "operator", None, currency, mode)
 
 
+@lru_cache(_KEPT)
 def refunds(currency: str, mode: str) -> Account:
     """Return the fees the operator gave back, kept apart so that income stays gross."""
     return Account("refunds", "operator", None, currency, mode)

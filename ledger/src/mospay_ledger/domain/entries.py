@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mospay_shared.contracts import PaymentEventV1
 
@@ -33,8 +34,7 @@ ENTRY_KINDS = (
 REVERSIBLE = ("capture", "second_capture", "refund", "over_refund", "settlement")
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """One side of an entry."""
 
     account: Account

@@ -8,16 +8,21 @@ import asyncpg
 from mospay_shared.chassis.database import Tx
 
 from mospay_ledger.domain.invoices import Row
+from mospay_ledger.storage.reads import VERSION_BEFORE
 
 _CURRENCIES = """
 select distinct currency from accounts where kind in ('fees', 'refunds') and mode = $1
 order by currency"""
 # By the operator's own two accounts, so that what is invoiced is what they say.
-_WAITING = """
+_WAITING = f"""
 select distinct e.client_id
-from postings p join journal_entries e on e.id = p.entry_id
-where p.account_id = any($1::text[]) and p.posted_at >= $2 and p.posted_at < $3
-    and not exists (select from fee_invoices f where f.client_id = e.client_id
+from unnest($1::text[]) as a(id)
+cross join lateral (select {VERSION_BEFORE.format(at="$2")} as first,
+    {VERSION_BEFORE.format(at="$3")} as last) span
+join postings p on p.account_id = a.id and p.account_version > span.first
+    and p.account_version <= span.last
+join journal_entries e on e.id = p.entry_id
+where not exists (select from fee_invoices f where f.client_id = e.client_id
         and (f.mode, f.currency, f.month) = ($4, $5, $6))
 order by 1 limit $7"""
 _BY_SERVICE = """

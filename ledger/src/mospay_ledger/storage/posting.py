@@ -2,7 +2,8 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 import asyncpg
 from mospay_shared.chassis.database import Tx
@@ -26,9 +27,8 @@ select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
     as u(id, kind, client_id, currency, mode)
 where not exists (select 1 from accounts a where a.id = u.id) order by id
 on conflict do nothing"""
-_LOCK_ACCOUNTS = """
-select greatest(last_posted_at, '1970-01-01Z') as posted_at
-from accounts where id = any($1::text[]) order by id for update"""
+# The same, and then the locks by a statement of its own: one round trip (migration 0010).
+_HOLD_ACCOUNTS = "select hold_accounts($1, $2, $3, $4, $5)"
 # A statement of its own, after the locks: what the last holder opened is seen too. One look by
 # index for each key, whatever the planner believed when the journal was small.
 _BALANCES_AND_EFFECTS = """
@@ -79,19 +79,20 @@ with entries as (
     select u.*, $26::timestamptz from unnest({entry_columns},
         $24::timestamptz[], $25::timestamptz[]) as u),
 sides as materialized (
-    select u.entry_id, u.line, u.account_id, u.amount_minor, a.client_id, a.currency, a.mode,
+    select u.entry_id, u.line, a.id as account_id, u.amount_minor, a.client_id, a.currency, a.mode,
         (a.balance_minor + sum(u.amount_minor) over seen)::bigint as balance_minor,
         a.version + row_number() over seen as version,
         lead(u.n) over seen is null as newest
     from unnest({side_columns})
         with ordinality as u(entry_id, line, account_id, amount_minor, n)
     join accounts a on a.id = u.account_id
-    window seen as (partition by u.account_id order by u.n)),
+    window seen as (partition by a.id order by u.n rows unbounded preceding)),
 written as (
     insert into postings (entry_id, line, account_id, client_id, currency, mode, amount_minor,
-        previous_minor, balance_minor, account_version, posted_at)
+        previous_minor, balance_minor, account_version, posted_at, closing)
     select entry_id, line, account_id, client_id, currency, mode, amount_minor,
-        balance_minor - amount_minor, balance_minor, version, $26::timestamptz from sides)
+        balance_minor - amount_minor, balance_minor, version, $26::timestamptz, newest
+    from sides)
 update accounts set balance_minor = s.balance_minor, version = s.version,
     last_posted_at = $26::timestamptz
 from sides s where accounts.id = s.account_id and s.newest"""
@@ -118,14 +119,23 @@ _WRITE = _WRITE_SHAPE.format(
 
 
 def _packed(values: Sequence[object]) -> str:
-    """Return a column as one text, an empty text as null.
+    """Return a column as one text, an empty text as null; nothing where all are null.
 
-    Raises NotStorable where a value holds a separator: columns would shift.
+    UNNEST fills a column that is too short with nulls. Raises NotStorable where a value holds a
+    separator: columns would shift.
     """
-    empty = values.count(None) + values.count("")
-    packed = _BETWEEN.join(
-        [_NULL if value is None or value == "" else str(value) for value in values]
-    )
+    try:
+        packed = _BETWEEN.join(values)  # type: ignore[arg-type] # most columns: texts alone
+    except TypeError:
+        packed = ""
+    empty = 0
+    if not packed or _BETWEEN * 2 in packed or _BETWEEN in (packed[0], packed[-1]):
+        empty = values.count(None) + values.count("")
+        if empty == len(values):
+            return ""
+        packed = _BETWEEN.join(
+            [_NULL if value is None or value == "" else str(value) for value in values]
+        )
     if packed.count(_BETWEEN) != len(values) - 1 or packed.count(_NULL) != empty:
         raise NotStorable("a text contains a control character")
     return packed
@@ -136,25 +146,25 @@ insert into void_effects (effect_key, client_id, mode, payment_id, refund_id)
 select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])"""
 
 
-async def open_accounts(tx: Tx, accounts: Sequence[Account]) -> list[str]:
-    """Open the accounts that do not exist yet and return the ids of all, sorted.
-
-    Raises NotStorable when an account can't be named.
-    """
+def _account_columns(accounts: Sequence[Account]) -> tuple[list[str | None], ...]:
+    """Return the columns of each account once, in id order."""
     by_id = {account.id: account for account in accounts}
     wanted = [by_id[key] for key in sorted(by_id)]
+    return (
+        [a.id for a in wanted],
+        [a.kind for a in wanted],
+        [a.client_id for a in wanted],
+        [a.currency for a in wanted],
+        [a.mode for a in wanted],
+    )
+
+
+async def open_accounts(tx: Tx, accounts: Sequence[Account]) -> None:
+    """Open the accounts that do not exist yet; raises NotStorable when one can't be named."""
     try:
-        await tx.run(
-            _OPEN_ACCOUNTS,
-            [a.id for a in wanted],
-            [a.kind for a in wanted],
-            [a.client_id for a in wanted],
-            [a.currency for a in wanted],
-            [a.mode for a in wanted],
-        )
+        await tx.run(_OPEN_ACCOUNTS, *_account_columns(accounts))
     except asyncpg.CharacterNotInRepertoireError as error:
         raise NotStorable("an account's name contains a NUL character") from error
-    return [a.id for a in wanted]
 
 
 async def open_and_lock(tx: Tx, accounts: Sequence[Account]) -> dt.datetime:
@@ -164,9 +174,11 @@ async def open_and_lock(tx: Tx, accounts: Sequence[Account]) -> dt.datetime:
     """
     if not accounts:
         return EPOCH
-    ids = await open_accounts(tx, accounts)
-    rows = await tx.fetch(_LOCK_ACCOUNTS, ids)
-    return max((row["posted_at"] for row in rows), default=EPOCH)
+    try:
+        newest: dt.datetime = await tx.value(_HOLD_ACCOUNTS, *_account_columns(accounts))
+    except asyncpg.CharacterNotInRepertoireError as error:
+        raise NotStorable("an account's name contains a NUL character") from error
+    return newest
 
 
 async def read_facts(
@@ -230,12 +242,20 @@ async def read_due(tx: Tx, facts: Facts, payments: Sequence[str]) -> None:
     )
 
 
-_ENTRY_TEXTS = (
+# The columns of an entry in the statement's order, around those of its fee.
+_BEFORE_FEE = attrgetter(
     "id", "kind", "effect_key", "payment_id", "attempt_id", "refund_id", "service_id",
     "provider_reference", "reverses", "reason", "client_id", "mode", "currency", "amount_minor",
     "fee_minor",
 )  # fmt: skip
-_ENTRY_REST = ("fee_returned_minor", "fee_base_minor", "late", "resolved")
+_OF_FEE = attrgetter("plan_id", "plan_version", "tier")
+_AFTER_FEE = attrgetter("fee_returned_minor", "fee_base_minor")
+_LAST = attrgetter("late", "resolved")
+_NO_FEE = (None, None, None)
+
+
+def _columns_of(rows: Iterable[tuple[object, ...]]) -> list[str]:
+    return [_packed(column) for column in zip(*rows, strict=True)]
 
 
 async def write_entries(tx: Tx, entries: Sequence[Entry], posted_at: dt.datetime) -> None:
@@ -245,26 +265,22 @@ async def write_entries(tx: Tx, entries: Sequence[Entry], posted_at: dt.datetime
     AmountTooLarge when a balance would leave 64 bits, AlreadyReversed for a second reversal.
     """
     sides = [
-        (e.id, line, p.account.id, p.amount_minor)
+        (e.id, line, side.account.id, side.amount_minor)
         for e in entries
-        for line, p in enumerate(e.postings, 1)
+        for line, side in enumerate(e.postings, 1)
     ]
-    fees = [e.fee for e in entries]
     try:
         await tx.run(
             _WRITE,
-            *(_packed([getattr(e, name) for e in entries]) for name in _ENTRY_TEXTS),
-            *(
-                _packed([getattr(fee, name) if fee else None for fee in fees])
-                for name in ("plan_id", "plan_version", "tier")
-            ),
-            *(_packed([getattr(e, name) for e in entries]) for name in _ENTRY_REST[:2]),
+            *_columns_of(map(_BEFORE_FEE, entries)),
+            *_columns_of(_OF_FEE(e.fee) if e.fee else _NO_FEE for e in entries),
+            *_columns_of(map(_AFTER_FEE, entries)),
             _packed([len(e.postings) for e in entries]),
-            *(_packed([getattr(e, name) for e in entries]) for name in _ENTRY_REST[2:]),
+            *_columns_of(map(_LAST, entries)),
             [e.accepted_at for e in entries],
             [e.occurred_at for e in entries],
             posted_at,
-            *(_packed([side[n] for side in sides]) for n in range(4)),
+            *_columns_of(sides),
         )
     except asyncpg.NumericValueOutOfRangeError as error:
         raise AmountTooLarge("an account's balance would not fit 64 bits") from error

@@ -13,11 +13,18 @@ from mospay_shared.chassis.database import Tx
 
 from mospay_ledger.domain import Account, Entry, Fee, Posting
 
-# The newest posting of account `a` at $1; its balance is what the account held then.
+# The newest posting of account `a` at $1; its balance is what the account held then. Of what a
+# statement posts to an account the last closes it, and closing postings alone are indexed by time.
 _THEN = """left join lateral (
     select balance_minor, account_version from postings
-    where account_id = a.id and posted_at <= $1
+    where account_id = a.id and posted_at <= $1 and closing
     order by posted_at desc, account_version desc limit 1) p on true"""
+# What was posted to account `a` in a span of time is a span of its versions.
+VERSION_BEFORE = """coalesce((
+    select account_version from postings
+    where account_id = a.id and posted_at < {at} and closing
+    order by posted_at desc, account_version desc limit 1), 0)"""
+VERSION_AT = VERSION_BEFORE.replace("<", "<=")
 _TRIAL = """
 with books as (
     select a.id, a.kind, a.client_id, a.currency, {columns}

@@ -5,17 +5,20 @@ import datetime as dt
 import asyncpg
 from mospay_shared.chassis.database import Tx
 
+from mospay_ledger.storage.reads import VERSION_AT, VERSION_BEFORE
+
 # What is posted in one transaction has one time: of that time, what is up to an entry counts too.
-_OPENING = """
+_OPENING = f"""
 select a.kind, (coalesce(p.balance_minor, 0) + coalesce((
     select sum(amount_minor) from postings
-    where account_id = a.id and posted_at = $2 and entry_id <= $3), 0))::bigint as balance_minor
+    where account_id = a.id and account_version > before.version
+        and account_version <= {VERSION_AT.format(at="$2")} and entry_id <= $3), 0)
+    )::bigint as balance_minor
 from accounts a
-left join lateral (
-    select balance_minor from postings where account_id = a.id and posted_at < $2
-    order by posted_at desc, account_version desc limit 1) p on true
+cross join lateral (select {VERSION_BEFORE.format(at="$2")} as version) before
+left join postings p on p.account_id = a.id and p.account_version = before.version
 where a.id = any($1::text[])"""
-_LINES = """
+_LINES = f"""
 select p.entry_id, p.posted_at, e.kind, e.payment_id, e.refund_id, e.effect_key, e.amount_minor,
     coalesce(-sum(p.amount_minor) filter (where p.account_id = $4), 0)::bigint as pending_minor,
     coalesce(-sum(p.amount_minor) filter (where p.account_id = $5), 0)::bigint as available_minor,
@@ -23,9 +26,13 @@ select p.entry_id, p.posted_at, e.kind, e.payment_id, e.refund_id, e.effect_key,
         and p.account_id <> $6), 0)::bigint as held_minor,
     coalesce(-sum(p.amount_minor) filter (where p.account_id = $6), 0)::bigint as debt_minor,
     -sum(p.amount_minor)::bigint as change_minor
-from postings p join journal_entries e on e.id = p.entry_id
-where p.account_id = any($1::text[]) and p.posted_at >= $2 and p.posted_at < $3
-    and (p.posted_at > $2 or p.entry_id > $8)
+from unnest($1::text[]) as a(id)
+cross join lateral (select {VERSION_BEFORE.format(at="$2")} as first,
+    {VERSION_BEFORE.format(at="$3")} as last) span
+join postings p on p.account_id = a.id and p.account_version > span.first
+    and p.account_version <= span.last
+join journal_entries e on e.id = p.entry_id
+where (p.posted_at > $2 or p.entry_id > $8)
 group by p.entry_id, p.posted_at, e.kind, e.payment_id, e.refund_id, e.effect_key, e.amount_minor
 order by p.posted_at, p.entry_id limit $7"""
 
