@@ -12,10 +12,10 @@ from mospay_gateway.domain.daily import Daily
 from mospay_gateway.domain.errors import OverDailyLimit
 from mospay_gateway.domain.payments import Payment
 
-# A transaction by itself: one round trip. `fresh` sees what was committed before; a racer in another
-# process makes one of the two inserts skip a row, for which `refuse_raced` fails the statement: a
-# reference is never claimed without its payment, nor a key without its own. What does not fit a
-# daily limit (`reserved`) leaves no trace.
+# A transaction by itself: one round trip. `fresh` sees what was committed before; a racer in
+# another process makes one of the two inserts skip a row, for which `refuse_raced` fails the
+# statement: a reference is never claimed without its payment, nor a key without its own. What does
+# not fit a daily limit (`reserved`) leaves no trace.
 _ACCEPT = """
 with input as materialized (
     select * from unnest(
