@@ -63,7 +63,7 @@ class CustomerEventV1(Contract):
     """Body of every `customer.*.v1` event: the customer as it is after the change.
 
     `client_ref` is the issuer's own name for it. `recipient_client_id` names the client that is
-    the operator's customer.
+    the operator's customer. `portal_enabled`: it may have a login of its own (a payer's).
     """
 
     customer_id: Id
@@ -79,6 +79,7 @@ class CustomerEventV1(Contract):
     tax_id: str | None = Field(None, max_length=60)
     locale: str = Field(max_length=12)
     active: bool
+    portal_enabled: bool = False
     version: int = Field(ge=1, le=2**63 - 1)
     occurred_at: dt.datetime
 
