@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from mospay_portal_api.domain.languages import ENGLISH, chosen, preferred
-from mospay_portal_api.routes.guests import languages
+from mospay_portal_api.routes.plain_pages import languages
 
 PACKAGE = Path(str(resources.files("mospay_portal_api")))
 CODES = ("en", "fr")

@@ -110,5 +110,27 @@ class InvoiceReminderV1(Contract):
     occurred_at: dt.datetime
 
 
+class MailPayerV1(Contract):
+    """`payers.mail.v1`: a payer is to get a link by mail, for what it asked or was invited to.
+
+    It carries what a mail says, never the link: who sends the mail asks portal-api for one with
+    `mail_id` and forgets it (ADR 0014). `valid_until`: after that nothing is sent.
+    """
+
+    mail_id: Id
+    kind: str = Field(pattern=r"^(invite|reset|verify)$")
+    customer_id: Id
+    client_id: str | None = Field(None, max_length=80)
+    mode: Mode
+    customer_name: str = Field(max_length=200)
+    customer_email: str = Field(max_length=254)
+    locale: str = Field(max_length=12)
+    issuer_name: str = Field(max_length=200)
+    issuer_email: str | None = Field(None, max_length=254)
+    colour: str = Field(max_length=7)
+    valid_until: dt.datetime
+    occurred_at: dt.datetime
+
+
 INVOICE_NEWS = ("issued", "part_paid", "paid", "overdue", "voided", "credited")
 CUSTOMER_NEWS = ("created", "updated", "deactivated")
