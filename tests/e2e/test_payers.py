@@ -10,6 +10,7 @@ import httpx
 import pytest
 from mospay_dev.demo.invoices import Billing
 from mospay_dev.demo.portal import Portal
+from mospay_dev.infrastructure.processes import StartFailed
 from mospay_shared.chassis.service_tokens import TokenSigner
 
 from tests.conftest import LiveStack
@@ -87,6 +88,11 @@ def _story(live: LiveStack, billing: Billing) -> None:
     other = owner.post(f"/customers{query}", {"name": "Another", "portal_enabled": True})
     access = f"/customers/{customer['id']}/portal-access{query}"
     until(lambda: owner.get(access)["state"], "ready")
+    stranger = Portal(live.portal_url)
+    second = live.seed.clients[1]
+    stranger.sign_in(second.client_email, second.client_password, "client")
+    with pytest.raises(StartFailed, match="404"):
+        stranger.get(f"/customers/{customer['id']}/portal-access?mode=test")
     invited = owner.post(f"/customers/{customer['id']}/portal-invites{query}", {})
     assert invited["state"] == "invited"
     invoices = [_issued(billing, one["id"], 6400) for one in (customer, other)]

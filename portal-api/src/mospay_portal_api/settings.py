@@ -42,7 +42,7 @@ class PortalSettings(ServiceSettings):
     # one address (a mobile network's), so an address may do more than one payer does.
     guest_views_per_minute: int = Field(90, ge=1)  # of one link
     guest_address_views_per_minute: int = Field(600, ge=1)
-    guest_pays_per_minute: int = Field(6, ge=1)  # of one link
+    guest_pays_per_minute: int = Field(6, ge=1)  # of one link, or one payer
     guest_address_pays_per_minute: int = Field(30, ge=1)
     guest_windows: int = Field(20_000, ge=10)  # callers told apart a minute (~200 bytes each)
     guest_pay_seconds: float = Field(

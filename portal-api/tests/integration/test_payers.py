@@ -365,6 +365,31 @@ async def test_bad_input_is_named(desk: Lobby, path: str, body: Any) -> None:
     assert answer.status_code == 422 and answer.json()["errors"][0]["field"]
 
 
+async def test_accounts_of_another_client_are_not_to_be_seen(desk: Lobby) -> None:
+    mine = await desk.customer()
+    other, client_id, company = await desk.portal.merchant(await desk.portal.admin())
+    theirs = told(client_id)
+    await desk.tell(theirs)
+    asked = "select customer_id from payer_accounts where customer_id = any($1)"
+    both = [mine.customer_id, theirs.customer_id]
+    for named, seen in (("", set()), (company, {theirs.customer_id})):
+        async with desk.portal.service.database.request() as tx:
+            await tx.run("select set_config('mospay.company_id', $1, true)", named)
+            assert {row["customer_id"] for row in await tx.fetch(asked, both)} == seen
+    path = f"/customers/{mine.customer_id}/portal-access?mode=live&client_id={desk.client_id}"
+    assert (await other.get(path)).status_code == 404
+
+
+async def test_payments_are_started_six_times_a_minute(desk: Lobby) -> None:
+    visitor = await desk.payer()
+    desk.portal.house.answers["POST payer/invoices/inv_1/pay"] = {"number": "INV-1"}
+    answers = [
+        await visitor.send("POST", "/invoices/inv_1/pay", {"phone": "+250780000000"})
+        for _ in range(7)
+    ]
+    assert [a.status_code for a in answers] == [202] * 6 + [429]
+
+
 async def test_too_many_tries_of_an_address_wait(desk: Lobby) -> None:
     visitor = Visitor(desk.portal.browser().http)
     wrong = [

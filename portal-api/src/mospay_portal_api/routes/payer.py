@@ -157,4 +157,5 @@ def _add_invoices(routes: APIRouter, desk: Desk, door: Door) -> None:
         payer: Payer = Depends(door.by_api),
     ) -> Any:
         """Start paying an invoice; 409 while another payment of it is under way."""
+        door.count_pay(payer)
         return await desk.pay(request, payer, invoice_id, body.model_dump())

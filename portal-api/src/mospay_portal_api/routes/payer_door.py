@@ -43,6 +43,12 @@ class Door:
         if not self._windows.allows(f"{kind}:{address}", limit, time.time()):
             raise TooOften(60)
 
+    def count_pay(self, payer: Payer) -> None:
+        """Count a payment that is started, each of which asks a phone; raises TooOften."""
+        limit = self._settings.guest_pays_per_minute
+        if not self._windows.allows(f"pay:{payer.customer_id}", limit, time.time()):
+            raise TooOften(60)
+
     async def payer(self, request: Request, *, touch: bool = True) -> Payer:
         """Return who asks; raises NotSignedIn, TooOften. `touch`: the payer did something."""
         self.count(request)

@@ -162,6 +162,7 @@ def _add_paying(routes: APIRouter, portal: Portal, desk: Desk) -> None:
         wanted = guests.read_form(form, found, language)
         if wanted.faults:
             return _invoice(portal, payer, found, here, 422, wanted.faults, form)
+        portal.door.count_pay(payer)
         try:
             await desk.pay(request, payer, invoice_id, wanted.body)
         except Refused as error:
