@@ -1,7 +1,8 @@
 """Issuers and customers: one verb, one transaction; every change of a customer is told."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import asyncpg
 from mospay_shared.chassis.database import Tx
@@ -66,7 +67,8 @@ async def issuer_for(tx: Tx, view: View, issuer_id: str | None, mode: str | None
 
 async def create(tx: Tx, relay: Relay, issuer: Row, fields: Row) -> asyncpg.Record:
     """Make a customer; raises ReferenceTaken."""
-    wanted = {**fields, "portal_enabled": bool(fields["portal_enabled"])}
+    wanted = {name: fields[name] for name in storage.CUSTOMER_FIELDS}
+    wanted["portal_enabled"] = bool(wanted["portal_enabled"])
     try:
         row = await storage.insert_customer(tx, new_id("cus"), issuer, wanted)
     except asyncpg.UniqueViolationError as error:
@@ -76,7 +78,7 @@ async def create(tx: Tx, relay: Relay, issuer: Row, fields: Row) -> asyncpg.Reco
 
 
 async def change(
-    tx: Tx, relay: Relay, view: View, customer_id: str, version: int, fields: Row
+    tx: Tx, relay: Relay, view: View, customer_id: str, version: int, fields: Mapping[str, Any]
 ) -> asyncpg.Record:
     """Change these fields of a customer as it was read.
 
@@ -87,7 +89,8 @@ async def change(
         raise InvoiceMissing("there is no such customer")
     if there["version"] != version:
         raise StaleVersion(there["version"])
-    wanted = {name: there[name] for name in storage.CUSTOMER_FIELDS} | dict(fields)
+    wanted = {name: there[name] for name in storage.CUSTOMER_FIELDS}
+    wanted |= fields
     if wanted["portal_enabled"] is None:
         wanted["portal_enabled"] = there["portal_enabled"]
     try:
