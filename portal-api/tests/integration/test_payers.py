@@ -116,6 +116,9 @@ async def test_invitations_are_for_whoever_may_write_invoices_of_that_client(des
     assert (await desk.portal.browser().send("POST", path)).status_code == 401
     unknown = f"/customers/{new_id('cus')}/portal-invites?mode=live"
     assert (await desk.merchant.send("POST", unknown)).status_code == 404
+    invoiced = told(None, recipient_client_id=desk.client_id)  # by the operator
+    await desk.tell(invoiced)
+    assert (await desk.invite(invoiced)).status_code == 404
 
 
 async def test_switching_the_portal_off_ends_sessions_at_once_and_on_lets_in_again(

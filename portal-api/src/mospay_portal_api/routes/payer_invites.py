@@ -1,5 +1,6 @@
 """Letting customers into the portal: who may invite, and the links notifier's mails carry."""
 
+import datetime as dt
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -28,10 +29,14 @@ def router(context: Context) -> APIRouter:
     async def customer(
         person: Person, customer_id: str, mode: str, client_id: str | None
     ) -> dict[str, Any]:
-        """Return a customer this person may see; raises Problem 404."""
+        """Return a customer of an issuer of this person's; raises Problem 404.
+
+        A client that the operator invoices sees itself as a customer, and lets nobody in.
+        """
         me = await asked(context, person, mode, client_id)
         found = await house.find(LEDGER, f"{BASE}/customers/{customer_id}", READ, me)
-        if found is None or found["mode"] != mode:
+        own = found is not None and (person.operator or person.sees(found["client_id"] or ""))
+        if found is None or not own or found["mode"] != mode:
             raise Problem(404, "not_found", "There is no such customer")
         known: dict[str, Any] = found
         return known
@@ -105,8 +110,8 @@ def _state(known: dict[str, Any], account: Any, link: Any, login: Any) -> str:
         return "making"
     if login is not None and login["ready"]:
         return "active"
-    waits = link is not None and link["used_at"] is None and link["revoked_at"] is None
-    return "invited" if waits else "ready"
+    over = link is None or link["used_at"] is not None or link["revoked_at"] is not None
+    return "ready" if over or link["expires_at"] <= dt.datetime.now(dt.UTC) else "invited"
 
 
 def mail_router(context: Context) -> APIRouter:
