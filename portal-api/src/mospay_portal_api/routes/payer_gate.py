@@ -15,6 +15,7 @@ from mospay_portal_api.domain.errors import (
 from mospay_portal_api.domain.payers import AUDIENCE
 from mospay_portal_api.domain.people import EMAIL_PATTERN
 from mospay_portal_api.routes.context import author
+from mospay_portal_api.routes.payer_door import COOKIE
 from mospay_portal_api.routes.payer_portal import HOME, LOGIN, Portal, go
 from mospay_portal_api.routes.payer_session import move_email
 from mospay_portal_api.usecases import payers, people
@@ -72,7 +73,7 @@ def _add_sign_in(routes: APIRouter, portal: Portal) -> None:
     async def sign_out(request: Request) -> Response:
         payer, _ = await portal.own_form(request)
         async with service.database.transaction() as tx:
-            token, by = request.cookies["mospay_payer"], author(None, request)
+            token, by = request.cookies[COOKIE], author(None, request)
             await payers.sign_out(tx, payer, token, by, everywhere=False)
         return portal.door.leave(go(f"{LOGIN}?out=1"))
 
