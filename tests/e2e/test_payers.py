@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from typing import Any
+from urllib.parse import urlencode
 
 import asyncpg
 import httpx
@@ -81,18 +82,19 @@ async def test_a_payer_is_let_in_pays_and_is_switched_off(
 def _story(live: LiveStack, billing: Billing) -> None:
     owner = Portal(live.portal_url)
     owner.sign_in(live.client_email, live.client_password, "client")
-    query = f"?mode=test&client_id={billing.client_id}"
+    mine = {"mode": "test", "client_id": billing.client_id}
+    query = "?" + urlencode(mine)
     customer = owner.post(
         f"/customers{query}", {"name": "Keza Uwase", "email": EMAIL, "portal_enabled": True}
     )
     other = owner.post(f"/customers{query}", {"name": "Another", "portal_enabled": True})
-    access = f"/customers/{customer['id']}/portal-access{query}"
-    until(lambda: owner.get(access)["state"], "ready")
+    access = f"/customers/{customer['id']}/portal-access"
+    until(lambda: owner.get(access, **mine)["state"], "ready")
     stranger = Portal(live.portal_url)
     second = live.seed.clients[1]
     stranger.sign_in(second.client_email, second.client_password, "client")
     with pytest.raises(StartFailed, match="404"):
-        stranger.get(f"/customers/{customer['id']}/portal-access?mode=test")
+        stranger.get(access, mode="test")
     invited = owner.post(f"/customers/{customer['id']}/portal-invites{query}", {})
     assert invited["state"] == "invited"
     invoices = [_issued(billing, one["id"], 6400) for one in (customer, other)]
@@ -111,7 +113,7 @@ def _story(live: LiveStack, billing: Billing) -> None:
     assert browser.page(f"{path}/pdf").content.startswith(b"%PDF-")
     changed = browser.send("/portal/details", "/portal/details", **_details(browser))
     assert changed.headers["location"] == "/portal/details?saved=1", changed.text
-    now = owner.get(f"/customers/{customer['id']}{query}")
+    now = owner.get(f"/customers/{customer['id']}", **mine)
     assert (now["phone"], now["email"]) == ("+250780000009", EMAIL)
     off = {"name": now["name"], "email": EMAIL, "portal_enabled": False, "version": now["version"]}
     owner.change("PUT", f"/customers/{customer['id']}{query}", off)
@@ -119,7 +121,7 @@ def _story(live: LiveStack, billing: Billing) -> None:
     while browser.page("/portal/invoices").status_code != 303:
         assert time.monotonic() < end, "the session goes on"
         time.sleep(0.2)
-    assert owner.get(access)["state"] == "off"
+    assert owner.get(access, **mine)["state"] == "off"
 
 
 def _issued(billing: Billing, customer_id: str, amount_minor: int) -> Any:
