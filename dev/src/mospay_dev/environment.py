@@ -90,6 +90,7 @@ def _own_variables(spec: ServiceSpec, backing: Backing) -> dict[str, str]:
                 "SECRETS_KEY": f"k1:{keys['endpoint_secrets']}",
                 "SIGNING_KEY": keys["notifier_signing"],
                 "LEDGER_URL": backing.url("ledger"),
+                "PORTAL_URL": backing.url("portal-api"),
                 "PUBLIC_URL": backing.url("portal-api"),
             }
         case "portal-api":

@@ -25,7 +25,7 @@ ISSUER: dict[str, Any] = {
 }  # fmt: skip
 CUSTOMER: dict[str, Any] = {
     "client_ref": None, "name": "Amélie", "email": None, "phone": None, "address": None,
-    "tax_id": None, "locale": "en", "active": True,
+    "tax_id": None, "locale": "en", "active": True, "portal_enabled": False,
 }  # fmt: skip
 READ, WRITE = "invoices:read", "invoices:write"
 

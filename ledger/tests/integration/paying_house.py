@@ -199,7 +199,7 @@ ISSUER: dict[str, Any] = {
 }  # fmt: skip
 CUSTOMER: dict[str, Any] = {
     "client_ref": None, "name": "Keza Uwase", "email": "keza@example.com", "phone": None,
-    "address": None, "tax_id": None, "locale": "en", "active": True,
+    "address": None, "tax_id": None, "locale": "en", "active": True, "portal_enabled": False,
 }  # fmt: skip
 QUICK = {
     "LEDGER_INTENT_POLL_SECONDS": "0.05",

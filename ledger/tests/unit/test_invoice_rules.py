@@ -268,7 +268,8 @@ NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_
 def test_written_list_reads_back_as_it_was(names: list[str], active: bool) -> None:
     rows = [
         {"client_ref": f"C-{n}", "name": name, "email": None, "phone": "+250788123456",
-         "address": None, "tax_id": "=1+1", "locale": "en", "active": active}
+         "address": None, "tax_id": "=1+1", "locale": "en", "active": active,
+         "portal_enabled": None if n % 2 else active}
         for n, name in enumerate(names)
     ]  # fmt: skip
     text = customer_list.written(rows, header=True)

@@ -10,14 +10,15 @@ from mospay_shared.chassis.service import Service
 
 from mospay_notifier import handlers, routes
 from mospay_notifier.settings import NotifierSettings
-from mospay_notifier.workers import Mailer, Sender
+from mospay_notifier.workers import Sender, invoice_mailer, payer_mailer
 
 
 def create_service(settings: NotifierSettings) -> Service:
     """Wire the notifier."""
     service = Service("notifier", settings, migrations_folder=migrations_beside(__file__))
     sealer = Sealer(settings.secrets_key.get_secret_value())
-    sender, mailer = Sender(service, settings, sealer), Mailer(service, settings)
+    sender = Sender(service, settings, sealer)
+    mailers = invoice_mailer(service, settings), payer_mailer(service, settings)
     service.subscribe(
         *handlers.subscriptions(
             sender.worker.wake,
@@ -25,12 +26,11 @@ def create_service(settings: NotifierSettings) -> Service:
             limit=settings.batch_limit,
         )
     )
-    service.subscribe(handlers.mail_subscription(mailer.worker.wake))
+    service.subscribe(*handlers.mail_subscriptions(*(one.worker.wake for one in mailers)))
     service.on_open(sender.open)
     service.on_drain(sender.drain)
     service.on_close(sender.close)
-    service.on_close(mailer.close)
-    service.work(sender.worker, mailer.worker)
+    service.work(sender.worker, *(one.worker for one in mailers))
     service.app.include_router(routes.endpoints_router(service, settings, sealer))
     wake = sender.worker.wake
     service.app.include_router(routes.endpoint_actions_router(service, settings, sealer, wake))
@@ -48,6 +48,7 @@ def build() -> Service:
     """Build from the environment; documents need none."""
     if sys.argv[1:2] in (["openapi"], ["asyncapi"]):
         seed = "A" * 43 + "="
-        key = {"secrets_key": f"k1:{seed}", "signing_key": seed, "ledger_url": "http://127.0.0.1:1"}
+        nowhere = dict.fromkeys(("ledger_url", "portal_url"), "http://127.0.0.1:1")
+        key = {"secrets_key": f"k1:{seed}", "signing_key": seed, **nowhere}
         os.environ.update(placeholder_environment(NotifierSettings, key))
     return create_service(NotifierSettings())

@@ -1,4 +1,4 @@
-"""Out of the notifier: webhooks, mails by SMTP, and the ledger that makes a mail's link.
+"""Out of the notifier: webhooks, mails by SMTP, and who makes a mail's link.
 
 A webhook is one POST to one endpoint: no redirect, no resend, no inside address.
 """
@@ -8,13 +8,14 @@ import ipaddress
 import time
 from dataclasses import dataclass
 from email.message import EmailMessage
+from typing import Any
 
 import aiohttp
 import aiosmtplib
 import httpx
 from mospay_shared.chassis.http_out import AddressRefused, open_client
 from mospay_shared.chassis.service_tokens import TokenSigner
-from mospay_shared.contracts import InvoiceReminderV1
+from mospay_shared.contracts import InvoiceReminderV1, MailPayerV1
 
 from mospay_notifier.domain import parse_retry_after
 
@@ -83,15 +84,15 @@ async def _excerpt(answer: aiohttp.ClientResponse) -> str | None:
 
 
 class LinkRefused(Exception):
-    """The ledger makes no link: the invoice is paid, void or unknown, so nobody is written to."""
+    """No link is made: the invoice is paid, the invitation over, so nobody is written to."""
 
 
-class LedgerClient:
-    """Asks the ledger for the link of a mail that is being composed."""
+class _Maker:
+    """A service that makes the link of a mail that is being composed."""
 
-    def __init__(self, base_url: str, seed_base64: str, *, timeout_seconds: float = 10.0) -> None:
-        self._base_url, self._timeout_seconds = base_url, timeout_seconds
-        self._signer = TokenSigner("notifier", seed_base64)
+    def __init__(self, service: str, base_url: str, seed: str, timeout_seconds: float) -> None:
+        self._service, self._base_url, self._timeout_seconds = service, base_url, timeout_seconds
+        self._signer = TokenSigner("notifier", seed)
         self._http: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -99,24 +100,48 @@ class LedgerClient:
         if self._http is not None:
             await self._http.aclose()
 
-    async def link(self, told: InvoiceReminderV1) -> str:
-        """Return a new link's token; raises LinkRefused, httpx.HTTPError."""
+    async def _make(
+        self, path: str, scope: str, body: dict[str, Any], **tenant: str | None
+    ) -> dict[str, Any]:
         if self._http is None:  # the address is our own setting's, so it may be a private one
             self._http = open_client(
                 self._base_url, allowed=_ANYWHERE, timeout_seconds=self._timeout_seconds
             )
-        token = self._signer.token(
-            "ledger", "invoices:share", client_id=told.client_id, mode=told.mode
-        )
-        answer = await self._http.post(
-            f"/internal/v1/invoices/{told.invoice_id}/links",
-            json={"purpose": "mailed"},
-            headers={"authorization": f"Bearer {token}"},
-        )
+        token = self._signer.token(self._service, scope, **tenant)
+        headers = {"authorization": f"Bearer {token}"}
+        answer = await self._http.post(f"/internal/v1/{path}", json=body, headers=headers)
         if answer.status_code in (404, 409):
-            raise LinkRefused(f"the ledger answered {answer.status_code}")
+            raise LinkRefused(f"{self._service} answered {answer.status_code}")
         answer.raise_for_status()
-        return str(answer.json()["token"])
+        made: dict[str, Any] = answer.json()
+        return made
+
+
+class LedgerClient(_Maker):
+    """Asks the ledger for the link of a mail about an invoice."""
+
+    def __init__(self, base_url: str, seed_base64: str, *, timeout_seconds: float = 10.0) -> None:
+        super().__init__("ledger", base_url, seed_base64, timeout_seconds)
+
+    async def link(self, told: InvoiceReminderV1) -> str:
+        """Return where a new link leads (`/i/…`); raises LinkRefused, httpx.HTTPError."""
+        path, tenant = f"invoices/{told.invoice_id}/links", {"client_id": told.client_id}
+        made = await self._make(
+            path, "invoices:share", {"purpose": "mailed"}, mode=told.mode, **tenant
+        )
+        return f"/i/{made['token']}"
+
+
+class PortalClient(_Maker):
+    """Asks portal-api for the link of a payer's mail."""
+
+    def __init__(self, base_url: str, seed_base64: str, *, timeout_seconds: float = 10.0) -> None:
+        super().__init__("portal-api", base_url, seed_base64, timeout_seconds)
+
+    async def link(self, told: MailPayerV1) -> str:
+        """Return where a fresh link leads (`/portal/…`); raises LinkRefused, httpx.HTTPError."""
+        made = await self._make(f"payer-links/{told.mail_id}/token", "payers:link", {})
+        return str(made["path"])
 
 
 @dataclass(frozen=True, slots=True)

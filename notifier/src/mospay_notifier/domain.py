@@ -16,7 +16,13 @@ from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from mospay_shared.contracts import InvoiceReminderV1, PaymentStatus, PayoutStatus, RefundStatus
+from mospay_shared.contracts import (
+    InvoiceReminderV1,
+    MailPayerV1,
+    PaymentStatus,
+    PayoutStatus,
+    RefundStatus,
+)
 from mospay_shared.contracts.invoices import CUSTOMER_NEWS, INVOICE_NEWS
 from mospay_shared.money import MoneyError, format_minor
 
@@ -199,6 +205,68 @@ _MAILS = {
 }
 
 
+# By language and kind: subject, body, button, foot. Another language is another entry.
+PAYER_MAILS = {
+    "en": {
+        "frame": ("Hello {who},", "Open this link:"),
+        "invite": (
+            "{issuer}: your invoices online",
+            "{issuer} lets you see and pay your invoices online. Choose a password to begin.",
+            "Choose a password",
+            "The link works once, for 7 days. Don't pass it on: it opens your account.",
+        ),
+        "reset": (
+            "{issuer}: a new password",
+            "Somebody, most likely you, asked for a new password of your account.",
+            "Choose a new password",
+            "The link works once, for 30 minutes. If it was not you, do nothing.",
+        ),
+        "verify": (
+            "{issuer}: is this your address?",
+            "This address is to be the one of your account from now on. Is it yours?",
+            "Use this address",
+            "The link works once, for a day. If you did not ask for it, do nothing.",
+        ),
+    },
+    "fr": {
+        "frame": ("Bonjour {who},", "Ouvrez ce lien\u00a0:"),
+        "invite": (
+            "{issuer}\u00a0: vos factures en ligne",
+            "{issuer} vous permet de voir et de payer vos factures en ligne. "
+            "Choisissez un mot de passe pour commencer.",
+            "Choisir un mot de passe",
+            "Le lien sert une fois, pendant 7 jours. Ne le transmettez pas\u00a0: "
+            "il ouvre votre compte.",
+        ),
+        "reset": (
+            "{issuer}\u00a0: un nouveau mot de passe",
+            "Quelqu’un, sans doute vous, a demandé un nouveau mot de passe pour votre compte.",
+            "Choisir un nouveau mot de passe",
+            "Le lien sert une fois, pendant 30 minutes. Si ce n’était pas vous, ne faites rien.",
+        ),
+        "verify": (
+            "{issuer}\u00a0: est-ce votre adresse\u202f?",
+            "Cette adresse doit devenir celle de votre compte. Est-ce la vôtre\u202f?",
+            "Utiliser cette adresse",
+            "Le lien sert une fois, pendant un jour. Si vous n’avez rien demandé, ne faites rien.",
+        ),
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a mail says around its link."""
+
+    subject: str
+    hello: str
+    body: str
+    before: str
+    button: str
+    footer: str
+    language: str = "en"
+
+
 def mail_wait(attempts: int) -> float:
     """Return the seconds before a mail is tried again: five minutes, doubling, six hours."""
     return min(MAIL_WAIT_SECONDS * float(2 ** (attempts - 1)), MAIL_WAIT_LIMIT_SECONDS)
@@ -225,37 +293,67 @@ def compose_mail(told: InvoiceReminderV1, *, mail_id: str, sender: str, link: st
         amount = f"{format_minor(told.open_minor, told.currency)} {told.currency}"
     except MoneyError:
         amount = f"{told.open_minor} minor units of {told.currency}"
-    issuer, customer = _line(told.issuer_name), _line(told.customer_name)
     due = f"{told.due_on.day} {told.due_on:%B %Y}"
-    words = {"number": told.number, "issuer": issuer, "open": amount, "due": due}
+    words = {
+        "number": told.number, "issuer": _line(told.issuer_name), "open": amount, "due": due,
+    }  # fmt: skip
     subject, body = (text.format(**words) for text in _MAILS[told.kind])
-    test = "[Test] " if told.mode == "test" else ""
+    said = Said(
+        subject=subject,
+        hello=f"Hello {_line(told.customer_name)},",
+        body=body,
+        before="See it, download it or pay it here:",
+        button="See and pay the invoice",
+        footer="Whoever has this link sees the invoice and can pay it: pass it on with care.",
+    )
+    return _letter(told, said, mail_id=mail_id, sender=sender, link=link)
+
+
+def compose_payer_mail(told: MailPayerV1, *, sender: str, link: str) -> EmailMessage:
+    """Return a mail with a payer's link, in the payer's language; raises as `compose_mail`."""
+    language = told.locale.partition("-")[0]
+    phrases = PAYER_MAILS.get(language, PAYER_MAILS["en"])
+    names = {"issuer": _line(told.issuer_name), "who": _line(told.customer_name)}
+    subject, body, button, footer = (text.format(**names) for text in phrases[told.kind])
+    hello, before = (text.format(**names) for text in phrases["frame"])
+    said = Said(subject, hello, body, before, button, footer, language)
+    return _letter(told, said, mail_id=told.mail_id, sender=sender, link=link)
+
+
+def _letter(
+    told: InvoiceReminderV1 | MailPayerV1, said: Said, *, mail_id: str, sender: str, link: str
+) -> EmailMessage:
+    issuer = _line(told.issuer_name)
     mail = EmailMessage(policy=email.policy.SMTP)
-    mail["Subject"] = test + subject
+    mail["Subject"] = ("[Test] " if told.mode == "test" else "") + said.subject
     mail["From"] = _address(issuer, sender)
-    mail["To"] = _address(customer, told.customer_email)
+    mail["To"] = _address(_line(told.customer_name), told.customer_email)
     if told.issuer_email:
         mail["Reply-To"] = _address(issuer, told.issuer_email)
     mail["Message-ID"] = f"<{mail_id}@{sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
-    footer = "Whoever has this link sees the invoice and can pay it: pass it on with care."
     mail.set_content(
-        f"Hello {customer},\n\n{body}\n\nSee it, download it or pay it here:\n{link}\n\n"
-        f"{footer}\n\n{issuer}\n"
+        f"{said.hello}\n\n{said.body}\n\n{said.before}\n{link}\n\n{said.footer}\n\n{issuer}\n"
     )
-    safe = {name: html.escape(value) for name, value in (("who", customer), ("from", issuer))}
+    safe = {
+        name: html.escape(value)
+        for name, value in (
+            ("hello", said.hello), ("body", said.body), ("button", said.button),
+            ("footer", said.footer), ("link", link), ("from", issuer),
+        )
+    }  # fmt: skip
     colour = told.colour if re.fullmatch(r"#[0-9a-f]{6}", told.colour) else "#1f4b99"
     mail.add_alternative(
-        '<!doctype html><html lang="en"><body style="margin:0;padding:24px;background:#f7f8fa;'
-        'font:16px/1.5 system-ui,sans-serif;color:#1a2230">'
+        f'<!doctype html><html lang="{said.language}"><body style="margin:0;padding:24px;'
+        'background:#f7f8fa;font:16px/1.5 system-ui,sans-serif;color:#1a2230">'
         '<div style="max-width:480px;margin:0 auto;background:#fff;border:1px solid #e1e5eb;'
         f'border-top:4px solid {colour};border-radius:12px;padding:24px">'
         f'<p style="font-weight:600" dir="auto">{safe["from"]}</p>'
-        f'<p dir="auto">Hello {safe["who"]},</p><p>{html.escape(body)}</p>'
-        f'<p><a href="{html.escape(link)}" style="display:inline-block;padding:12px 20px;'
+        f'<p dir="auto">{safe["hello"]}</p><p>{safe["body"]}</p>'
+        f'<p><a href="{safe["link"]}" style="display:inline-block;padding:12px 20px;'
         f"border:2px solid {colour};border-radius:10px;color:#1a2230;font-weight:600;"
-        'text-decoration:none">See and pay the invoice</a></p>'
-        f'<p style="color:#5a6577;font-size:14px">{html.escape(footer)}</p></div></body></html>',
+        f'text-decoration:none">{safe["button"]}</a></p>'
+        f'<p style="color:#5a6577;font-size:14px">{safe["footer"]}</p></div></body></html>',
         subtype="html",
     )
     return mail

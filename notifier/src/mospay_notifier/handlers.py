@@ -11,6 +11,7 @@ from mospay_shared.contracts import (
     Event,
     InvoiceEventV1,
     InvoiceReminderV1,
+    MailPayerV1,
     PaymentEventV1,
     PayoutV1,
     RefundEventV1,
@@ -70,13 +71,26 @@ def subscriptions(
     ]
 
 
-def mail_subscription(wake: Callable[[], None]) -> Subscription:
-    """Return what mails are made of: the ledger says once for each invoice and kind."""
+def mail_subscriptions(
+    wake: Callable[[], None], wake_payer: Callable[[], None]
+) -> list[Subscription]:
+    """Return what mails are made of.
+
+    The ledger says once for each invoice and kind, portal-api for each link a payer is to get.
+    """
 
     async def on_reminder(tx: Tx, events: Sequence[Event[InvoiceReminderV1]]) -> None:
         await usecases.keep_mails(tx, events)
         tx.after_commit(wake)
 
-    types = ("invoice.reminder_due.v1",)
-    queue = QueueSpec("notifier.mails", events=types)
-    return Subscription(queue, dict.fromkeys(types, on_reminder), ignore_unknown=True)
+    async def on_mail_payer(tx: Tx, events: Sequence[Event[MailPayerV1]]) -> None:
+        await usecases.keep_payer_mails(tx, events)
+        tx.after_commit(wake_payer)
+
+    reminder, payer = "invoice.reminder_due.v1", "payers.mail.v1"
+    mails = QueueSpec("notifier.mails", events=(reminder,))
+    payers = QueueSpec("notifier.payers", commands=(payer,))
+    return [
+        Subscription(mails, {reminder: on_reminder}, ignore_unknown=True),
+        Subscription(payers, {payer: on_mail_payer}),
+    ]

@@ -35,9 +35,10 @@ class NotifierSettings(ServiceSettings):
     rotation_overlap_seconds: int = Field(86_400, ge=0)  # the old secret signs as well so long
     endpoints_limit: int = Field(20, ge=1)  # endpoints of a client and mode
 
-    # Mails about invoices. Without a host none is sent, and each says so.
+    # Mails about invoices and to payers. Without a host none is sent, and each says so.
     signing_key: SecretStr  # base64 ed25519 seed: asks the ledger for a mail's link
     ledger_url: str
+    portal_url: str  # makes the links of payers' mails
     public_url: str = "http://127.0.0.1"  # of the portal: where a mail's link leads
     smtp_host: str = ""
     smtp_port: int = Field(587, ge=1, le=65_535)

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 from mospay_shared.chassis.database import Tx
 from mospay_shared.chassis.outbox import columns
-from mospay_shared.contracts import InvoiceReminderV1, Outgoing
+from mospay_shared.contracts import InvoiceReminderV1, MailPayerV1, Outgoing
 
 _ENDPOINTS_OF = """
 select id, client_id, mode, event_types from endpoints
@@ -273,19 +273,24 @@ async def find_delivery(tx: Tx, delivery_id: str) -> asyncpg.Record | None:
 _INSERT_MAIL = """
 insert into mails (id, invoice_id, kind, client_id, mode, body, next_at)
 values ($1, $2, $3, $4, $5, $6, now()) on conflict (invoice_id, kind) do nothing"""
+_INSERT_PAYER_MAIL = """
+insert into payer_mails (id, kind, client_id, mode, body, next_at)
+values ($1, $2, $3, $4, $5, now()) on conflict (id) do nothing"""
+# The same of either table: mails about invoices, and those that carry a payer's link.
+MAILS, PAYER_MAILS = "mails", "payer_mails"
 _CLAIM_MAILS = """
-update mails m set state = 'sending', attempts = m.attempts + 1,
+update {table} m set state = 'sending', attempts = m.attempts + 1,
     next_at = now() + make_interval(secs => $1)
-from (select id from mails where next_at <= now() order by next_at limit $2
+from (select id from {table} where next_at <= now() order by next_at limit $2
       for update skip locked) due
 where m.id = due.id returning m.id, m.body, m.attempts"""
 # Once it is over, whom it went to is nobody's business here any more.
 _END_MAIL = """
-update mails set state = $3, error = $4, next_at = null, ended_at = now(),
+update {table} set state = $3, error = $4, next_at = null, ended_at = now(),
     body = body - array['customer_email', 'customer_name']
 where id = $1 and attempts = $2 and state = 'sending'"""
 _PUT_OFF_MAIL = """
-update mails set state = 'pending', error = $4, next_at = now() + make_interval(secs => $3)
+update {table} set state = 'pending', error = $4, next_at = now() + make_interval(secs => $3)
 where id = $1 and attempts = $2 and state = 'sending'"""
 
 
@@ -302,18 +307,26 @@ async def insert_mail(tx: Tx, mail_id: str, told: InvoiceReminderV1) -> None:
     )
 
 
-async def claim_mails(tx: Tx, lease_seconds: float, limit: int) -> list[asyncpg.Record]:
-    """Claim mails that are due; `attempts` fences whoever sends."""
-    return await tx.fetch(_CLAIM_MAILS, lease_seconds, limit)
+async def insert_payer_mail(tx: Tx, told: MailPayerV1) -> None:
+    """Write a mail that is due and carries a payer's link, unless it is there already."""
+    body = told.model_dump(mode="json")
+    await tx.run(_INSERT_PAYER_MAIL, told.mail_id, told.kind, told.client_id, told.mode, body)
 
 
-async def end_mail(tx: Tx, mail_id: str, attempts: int, state: str, error: str | None) -> None:
+async def claim_mails(tx: Tx, table: str, lease_seconds: float, limit: int) -> list[asyncpg.Record]:
+    """Claim mails of a table that are due; `attempts` fences whoever sends."""
+    return await tx.fetch(_CLAIM_MAILS.format(table=table), lease_seconds, limit)
+
+
+async def end_mail(
+    tx: Tx, table: str, mail_id: str, attempts: int, state: str, error: str | None
+) -> None:
     """Note how a mail ended: sent, dropped (nobody is to be told any more) or failed."""
-    await tx.run(_END_MAIL, mail_id, attempts, state, error)
+    await tx.run(_END_MAIL.format(table=table), mail_id, attempts, state, error)
 
 
 async def put_off_mail(
-    tx: Tx, mail_id: str, attempts: int, wait_seconds: float, error: str
+    tx: Tx, table: str, mail_id: str, attempts: int, wait_seconds: float, error: str
 ) -> None:
     """Make a mail due again later."""
-    await tx.run(_PUT_OFF_MAIL, mail_id, attempts, wait_seconds, error)
+    await tx.run(_PUT_OFF_MAIL.format(table=table), mail_id, attempts, wait_seconds, error)

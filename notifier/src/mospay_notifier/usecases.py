@@ -12,6 +12,7 @@ from mospay_shared.contracts import (
     Event,
     InvoiceEventV1,
     InvoiceReminderV1,
+    MailPayerV1,
     Outgoing,
     PaymentEventV1,
     PayoutV1,
@@ -203,3 +204,9 @@ async def keep_mails(tx: Tx, events: Sequence[Event[InvoiceReminderV1]]) -> None
     """Keep a mail for each reminder; one of an invoice and kind is never made twice."""
     for event in events:
         await storage.insert_mail(tx, new_id("mail"), event.data)
+
+
+async def keep_payer_mails(tx: Tx, events: Sequence[Event[MailPayerV1]]) -> None:
+    """Keep a mail for each payer's link; one is never made twice."""
+    for event in events:
+        await storage.insert_payer_mail(tx, event.data)

@@ -5,7 +5,8 @@ import datetime as dt
 import functools
 import time
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from email.message import EmailMessage
 from typing import Any
 
 import aiohttp
@@ -17,19 +18,27 @@ from mospay_shared.chassis.http_out import open_session
 from mospay_shared.chassis.sealed import SealBroken, Sealer
 from mospay_shared.chassis.service import Service
 from mospay_shared.chassis.workers import Worker
-from mospay_shared.contracts import InvoiceReminderV1, SealedSecrets
+from mospay_shared.contracts import InvoiceReminderV1, MailPayerV1, SealedSecrets
 from prometheus_client import Counter, Gauge
 
 from mospay_notifier import clients, storage, usecases
-from mospay_notifier.domain import Verdict, compose_mail, judge, mail_wait, sign
+from mospay_notifier.domain import (
+    Verdict,
+    compose_mail,
+    compose_payer_mail,
+    judge,
+    mail_wait,
+    sign,
+)
 from mospay_notifier.settings import NotifierSettings
 
 log = structlog.get_logger()
 ATTEMPTS = Counter("mospay_notifier_attempts", "Webhook attempts by result", ["result"])
-MAILS = Counter("mospay_notifier_mails", "Tries to send mails about invoices", ["state"])
+MAILS = Counter("mospay_notifier_mails", "Tries to send mails", ["state"])
 IN_FLIGHT = Gauge("mospay_notifier_in_flight", "Open webhook calls")
 RESULTS_BATCH = 200
 DRAIN_MARGIN_SECONDS = 2.0  # of the half of a shutdown we may take: to store what came back
+Compose = Callable[[Any], Awaitable[EmailMessage]]
 SECRETS_KEPT = 10_000  # opened secrets in memory, by endpoint and version of the sealed value
 
 
@@ -205,13 +214,13 @@ class Sender:
 
 
 class Mailer:
-    """Sends due mails about invoices; the link is made with the mail and forgotten with it."""
+    """Sends the due mails of one table; a link is made with its mail and forgotten with it."""
 
-    def __init__(self, service: Service, settings: NotifierSettings) -> None:
+    def __init__(
+        self, service: Service, settings: NotifierSettings, table: str, compose: Compose
+    ) -> None:
         self._database, self._settings = service.database, settings
-        self._ledger = clients.LedgerClient(
-            settings.ledger_url, settings.signing_key.get_secret_value()
-        )
+        self._table, self._compose = table, compose
         password = settings.smtp_password
         self._post = clients.Post(
             settings.smtp_host,
@@ -221,17 +230,15 @@ class Mailer:
             password.get_secret_value() if password is not None else None,
             settings.smtp_seconds,
         )
-        due = self._database.due("mails where next_at <= now()")
-        self.worker = Worker("notifier.mailer", self._turn, settings.mail_poll_seconds, due)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._ledger.close()
+        due = self._database.due(f"{table} where next_at <= now()")
+        name = f"notifier.{table}"
+        self.worker = Worker(name, self._turn, settings.mail_poll_seconds, due)
 
     async def _turn(self) -> int:
+        settings, table = self._settings, self._table
         async with self._database.transaction() as tx:
             rows = await storage.claim_mails(
-                tx, self._settings.mail_lease_seconds, self._settings.mail_batch
+                tx, table, settings.mail_lease_seconds, settings.mail_batch
             )
         await asyncio.gather(*(self._send(row) for row in rows))
         return len(rows)
@@ -240,7 +247,9 @@ class Mailer:
         """Send one mail and note how that went. Killed in between, it goes out again: same id."""
         state, error = "sent", None
         try:
-            await self._hand_over(row)
+            if not self._post.host:
+                raise ValueError("no SMTP server is configured")
+            await self._post.send(await self._compose(row))
         except (clients.LinkRefused, ValueError) as refusal:
             state, error = "dropped", str(refusal)[:200]
         except aiosmtplib.SMTPRecipientsRefused:
@@ -251,18 +260,38 @@ class Mailer:
         if state == "pending" and row["attempts"] >= self._settings.mail_attempts:
             state = "failed"
         MAILS.labels(state).inc()
+        key = (self._table, row["id"], row["attempts"])
         async with self._database.transaction() as tx:
             if state == "pending":
-                wait = mail_wait(row["attempts"])
-                await storage.put_off_mail(tx, row["id"], row["attempts"], wait, error or "")
+                await storage.put_off_mail(tx, *key, mail_wait(row["attempts"]), error or "")
             else:
-                await storage.end_mail(tx, row["id"], row["attempts"], state, error)
+                await storage.end_mail(tx, *key, state, error)
         log.info("mail_tried", mail_id=row["id"], state=state, reason=error)
 
-    async def _hand_over(self, row: Any) -> None:
-        if not self._post.host:
-            raise ValueError("no SMTP server is configured")
+
+def invoice_mailer(service: Service, settings: NotifierSettings) -> Mailer:
+    """Return what sends mails about invoices."""
+    ledger = clients.LedgerClient(settings.ledger_url, settings.signing_key.get_secret_value())
+    service.on_close(ledger.close)
+
+    async def compose(row: Any) -> EmailMessage:
         told = InvoiceReminderV1.model_validate(row["body"])
-        link = f"{self._settings.public_url.rstrip('/')}/i/{await self._ledger.link(told)}"
-        mail = compose_mail(told, mail_id=row["id"], sender=self._settings.smtp_from, link=link)
-        await self._post.send(mail)
+        link = settings.public_url.rstrip("/") + await ledger.link(told)
+        return compose_mail(told, mail_id=row["id"], sender=settings.smtp_from, link=link)
+
+    return Mailer(service, settings, storage.MAILS, compose)
+
+
+def payer_mailer(service: Service, settings: NotifierSettings) -> Mailer:
+    """Return what sends mails with payers' links."""
+    portal = clients.PortalClient(settings.portal_url, settings.signing_key.get_secret_value())
+    service.on_close(portal.close)
+
+    async def compose(row: Any) -> EmailMessage:
+        told = MailPayerV1.model_validate(row["body"])
+        if told.valid_until <= dt.datetime.now(dt.UTC):
+            raise clients.LinkRefused("its link would have ended")
+        link = settings.public_url.rstrip("/") + await portal.link(told)
+        return compose_payer_mail(told, sender=settings.smtp_from, link=link)
+
+    return Mailer(service, settings, storage.PAYER_MAILS, compose)

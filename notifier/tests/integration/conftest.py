@@ -140,12 +140,12 @@ class Stage:
             payment_id,
         )
 
-    async def publish(self, key: str, *events: bytes) -> None:
+    async def publish(self, key: str, *events: bytes, exchange: str = "mospay.events") -> None:
         """Publish one pack of encoded events."""
         connection = await aio_pika.connect(self.service.broker.url)
         async with connection, connection.channel() as channel:
-            exchange = await channel.get_exchange("mospay.events")
-            await exchange.publish(aio_pika.Message(b"[" + b",".join(events) + b"]"), key)
+            target = await channel.get_exchange(exchange)
+            await target.publish(aio_pika.Message(b"[" + b",".join(events) + b"]"), key)
 
     async def tell(self, *news: PaymentEventV1 | RefundEventV1) -> list[str]:
         """Publish events of payments and refunds, each as its status says; return their ids."""

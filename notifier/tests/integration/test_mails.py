@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from email.message import EmailMessage
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
 from aiosmtpd.controller import Controller
-from mospay_notifier.domain import compose_mail, mail_wait
-from mospay_shared.contracts import InvoiceReminderV1, outgoing
+from mospay_notifier.domain import compose_mail, compose_payer_mail, mail_wait
+from mospay_shared.contracts import InvoiceReminderV1, MailPayerV1, outgoing
 from mospay_shared.ids import new_id
 
 from .conftest import MakeStage, Receiver, Stage, until
@@ -172,3 +173,109 @@ def test_mails_are_tried_over_about_a_day() -> None:
     waits = [mail_wait(n) for n in range(1, 10)]
     assert waits[0] == 300 and waits == sorted(waits) and max(waits) == 6 * 3600
     assert 20 * 3600 < sum(waits) < 48 * 3600
+
+
+def wish(**changes: Any) -> MailPayerV1:
+    """A payer's link that is to be mailed."""
+    now = dt.datetime.now(dt.UTC)
+    values: dict[str, Any] = {
+        "mail_id": new_id("pln"), "kind": "invite", "customer_id": new_id("cus"),
+        "client_id": new_id("cli"), "mode": "live", "customer_name": "Zoë Müller",
+        "customer_email": "zoe@example.com", "locale": "en", "issuer_name": "Akaliza <Shop>",
+        "issuer_email": "billing@shop.example", "colour": "#0b6b3a",
+        "valid_until": now + dt.timedelta(days=7), "occurred_at": now,
+    }  # fmt: skip
+    return MailPayerV1(**(values | changes))
+
+
+async def wish_for(stage: Stage, *wishes: MailPayerV1, **more: Any) -> None:
+    """Send the command portal-api sends."""
+    for body in wishes:
+        made = outgoing("payers.mail.v1", body.mail_id, body, source="portal-api")
+        event = orjson.loads(made.body)
+        event["data"] |= more
+        pack = orjson.dumps(event)
+        await stage.publish("payers.mail.v1", pack, exchange="mospay.commands")
+
+
+async def over(stage: Stage, told: MailPayerV1, state: str) -> Any:
+    """Wait until a payer's mail is in a state; return its row."""
+
+    async def there() -> Any:
+        rows = await stage.fetch(
+            "select * from payer_mails where id = $1 and state = $2", told.mail_id, state
+        )
+        return rows[0] if rows else None
+
+    return await until(there, f"a payer's mail that is {state}")
+
+
+async def payer_post(stages: MakeStage, portal: Receiver, port: int) -> Stage:
+    """A notifier that sends payers' mails; its portal-api makes links."""
+    path = f"/portal/invite/{TOKEN}"
+    portal.answers = [web.json_response({"path": path}, status=201) for _ in range(9)]
+    return await stages(
+        smtp_host="127.0.0.1", smtp_port=port, smtp_tls="none", mail_poll_seconds=0.05,
+        portal_url=portal.url.removesuffix("/hook"), public_url="https://pay.example/",
+    )  # fmt: skip
+
+
+async def test_a_payers_link_is_one_mail_however_often_it_is_asked_and_kept_nowhere(
+    stages: MakeStage, receiver: Receiver, catcher: tuple[Catcher, int]
+) -> None:
+    box, port = catcher
+    stage = await payer_post(stages, receiver, port)
+    told = wish()
+    await wish_for(stage, told, told, field_of_tomorrow=1)
+    row = await over(stage, told, "sent")
+    await wish_for(stage, told)
+    (mail,) = box.got
+    assert mail["To"].addresses[0].addr_spec == "zoe@example.com"
+    assert mail["Subject"] == "Akaliza <Shop>: your invoices online"
+    text, page = mail.get_body(("plain",)), mail.get_body(("html",))
+    assert text is not None and page is not None
+    assert f"https://pay.example/portal/invite/{TOKEN}" in text.get_content()
+    assert "Akaliza &lt;Shop&gt;" in page.get_content()
+    assert TOKEN not in str(dict(row)) and "zoe@" not in str(dict(row))
+    assert receiver.paths == [f"POST /internal/v1/payer-links/{told.mail_id}/token"]
+
+
+async def test_a_payers_link_that_is_over_is_mailed_to_nobody(
+    stages: MakeStage, receiver: Receiver, catcher: tuple[Catcher, int]
+) -> None:
+    box, port = catcher
+    stage = await payer_post(stages, receiver, port)
+    receiver.answers = [web.json_response({"code": "link_ended"}, status=409)]
+    void, late = wish(), wish(valid_until=dt.datetime.now(dt.UTC))
+    await wish_for(stage, void, late)
+    for told in (void, late):
+        row = await over(stage, told, "dropped")
+        assert "zoe@" not in str(dict(row))
+    assert not box.got and len(receiver.got) == 1
+
+
+async def test_a_malformed_wish_is_dead_and_the_next_is_sent(
+    stages: MakeStage, receiver: Receiver, catcher: tuple[Catcher, int]
+) -> None:
+    _, port = catcher
+    stage = await payer_post(stages, receiver, port)
+    bad, good = wish(), wish()
+    await wish_for(stage, bad, kind="dream")
+    await wish_for(stage, good)
+    await over(stage, good, "sent")
+    (row,) = await stage.fetch("select state, reason from inbox where subject = $1", bad.mail_id)
+    assert row["state"] == "dead" and "kind" in row["reason"]
+
+
+@pytest.mark.parametrize("locale", ["en", "fr-RW", "sw"])
+@pytest.mark.parametrize("kind", ["invite", "reset", "verify"])
+def test_payers_mails_speak_their_language_and_names_are_never_markup(
+    kind: str, locale: str
+) -> None:
+    told = wish(kind=kind, locale=locale, customer_name="Eve\r\nBcc: a@b.c <b>", mode="test")
+    mail = compose_payer_mail(told, sender="pay@mospay.example", link="https://x/p")
+    text, page = mail.get_body(("plain",)), mail.get_body(("html",))
+    assert text is not None and page is not None
+    assert mail["Bcc"] is None and mail["Subject"].startswith("[Test] ")
+    assert "<b>" not in page.get_content() and "https://x/p" in text.get_content()
+    assert text.get_content().startswith("Bonjour" if locale == "fr-RW" else "Hello")

@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from mospay_shared.chassis.main import migrations_beside, placeholder_environment
 from mospay_shared.chassis.service import Service
 
@@ -24,6 +24,11 @@ from mospay_portal_api.routes import (
     journal,
     logos,
     operations,
+    payer,
+    payer_gate,
+    payer_invites,
+    payer_pages,
+    payer_session,
     provider_statements,
     reads,
     refunds,
@@ -34,6 +39,8 @@ from mospay_portal_api.routes import (
     stream,
     web,
 )
+from mospay_portal_api.routes.payer_door import Door
+from mospay_portal_api.routes.payer_portal import Portal
 from mospay_portal_api.settings import PortalSettings
 from mospay_portal_api.usecases import people
 from mospay_portal_api.usecases.live import Feed
@@ -108,11 +115,26 @@ def create_service(settings: PortalSettings) -> Service:
         stream.router(context),
         sharing.router(context),
         guests.router(context),
+        *_payers(context),
         web.router(settings.web_dir),  # last: it answers every other path
     ):
         service.app.include_router(routes)
     _describe_problems(service.app)
     return service
+
+
+def _payers(context: shared.Context) -> list[APIRouter]:
+    """Return the routes of payers, and of those who let them in."""
+    door = Door(context)
+    desk, portal = payer.Desk(context), Portal(context, door)
+    return [
+        payer_invites.router(context),
+        payer_invites.mail_router(context),
+        payer_session.router(context, door),
+        payer.router(desk, door),
+        payer_gate.router(portal),
+        payer_pages.router(portal, desk),
+    ]
 
 
 def _describe_problems(app: FastAPI) -> None:

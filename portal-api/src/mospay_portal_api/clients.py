@@ -236,8 +236,9 @@ class House:
 
     def _headers(self, service: str, scope: str, asker: Asker) -> dict[str, str]:
         token = self._signer.token(
-            service, scope, actor=asker.actor, client_id=asker.client_id, mode=asker.mode
-        )
+            service, scope, actor=asker.actor, client_id=asker.client_id,
+            customer_id=asker.customer_id, mode=asker.mode,
+        )  # fmt: skip
         headers = {"Authorization": f"Bearer {token}"}
         if traceparent := telemetry.current_traceparent():
             headers["traceparent"] = traceparent

@@ -26,6 +26,7 @@ class PortalSettings(ServiceSettings):
     trial_seconds: float = Field(40.0, gt=0)  # dry-runs and replays: above the router's own limit
     idle_seconds: int = Field(1800, ge=60)  # a session unused so long has ended
     session_seconds: int = Field(43_200, ge=60)  # a session ends after so long in any case
+    payer_idle_seconds: int = Field(900, ge=60)  # a payer's session unused so long has ended
     failures_allowed: int = Field(5, ge=1)  # wrong passwords before a lock
     lock_seconds: int = Field(900, ge=1)  # how long a lock holds
     stream_poll_seconds: float = Field(0.3, gt=0)  # how often the live stream is looked at
@@ -41,11 +42,15 @@ class PortalSettings(ServiceSettings):
     # one address (a mobile network's), so an address may do more than one payer does.
     guest_views_per_minute: int = Field(90, ge=1)  # of one link
     guest_address_views_per_minute: int = Field(600, ge=1)
-    guest_pays_per_minute: int = Field(6, ge=1)  # of one link
+    guest_pays_per_minute: int = Field(6, ge=1)  # of one link, or one payer
     guest_address_pays_per_minute: int = Field(30, ge=1)
     guest_windows: int = Field(20_000, ge=10)  # callers told apart a minute (~200 bytes each)
     guest_pay_seconds: float = Field(
         8.0, gt=0, le=60
     )  # above the ledger's own wait for the gateway
+    # Payers, calls of an address; behind a proxy all share one, so raise them and limit there.
+    payer_calls_per_minute: int = Field(600, ge=1)
+    payer_tries_per_minute: int = Field(30, ge=1)  # passwords and links of mails
+    payer_mails_per_hour: int = Field(3, ge=1)  # asked for by one address, and of one IP
     upload_bytes: int = Field(512 * 1024**2, ge=1024)  # a provider's statement, as the ledger takes
     upload_seconds: float = Field(600.0, gt=0)  # the longest upload that is passed on

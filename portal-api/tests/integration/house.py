@@ -26,7 +26,7 @@ SERVICES = {
 }
 BILLING = (
     "issuers", "customers", "customer-imports", "invoices", "credit-notes", "ageing",
-    "fee-invoices", "links",
+    "fee-invoices", "links", "payer",
 )  # fmt: skip
 
 
@@ -241,7 +241,7 @@ class House:
         """What a test has put down for a path, by method where both are asked; KeyError: 404."""
         if request.method != "GET":
             self.sent.append((request.method, request.path_qs, body))
-        if request.method == "PUT" and self.refusals:
+        if (request.method == "PUT" or path.endswith("/pay")) and self.refusals:
             status, problem = self.refusals.pop(0)
             return web.json_response(problem, status=status)
         answer = self.answers.get(f"{request.method} {path}", self.answers.get(path))

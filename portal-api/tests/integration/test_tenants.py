@@ -169,11 +169,30 @@ FOREIGN = {
     "DELETE /bff/v1/issuers/{payment}/logo?mode=test&client_id={client}": 404,
     "PUT /bff/v1/issuers/{payment}/payment-methods?mode=test&client_id={client}": 404,
     "POST /bff/v1/links/{payment}/revoke?mode=test&client_id={client}": 404,
+    "GET /bff/v1/customers/{payment}/portal-access?mode=test&client_id={client}": 404,
+    "POST /bff/v1/customers/{payment}/portal-invites?mode=test&client_id={client}": 404,
+    # payers' own: another audience, whose cookie nobody else has
+    "GET /bff/v1/payer/session": 401,
+    "DELETE /bff/v1/payer/session": 401,
+    "POST /bff/v1/payer/session/revoke-all": 401,
+    "GET /bff/v1/payer/me": 401,
+    "PUT /bff/v1/payer/me": 401,
+    "POST /bff/v1/payer/me/email": 401,
+    "GET /bff/v1/payer/statement": 401,
+    "GET /bff/v1/payer/statement.pdf": 401,
+    "GET /bff/v1/payer/invoices": 401,
+    "GET /bff/v1/payer/invoices/{payment}": 401,
+    "GET /bff/v1/payer/invoices/{payment}.pdf": 401,
+    "GET /bff/v1/payer/invoices/{payment}/status": 401,
+    "POST /bff/v1/payer/invoices/{payment}/pay": 401,
 }
 # Nothing of another tenant can be named there; their own tests say what they show.
 OWN_ONLY = {
     "POST /bff/v1/session", "GET /bff/v1/session", "DELETE /bff/v1/session",
     "POST /bff/v1/session/revoke-all", "GET /bff/v1/stream",
+    "POST /bff/v1/payer/session", "POST /bff/v1/payer/invites/accept",
+    "POST /bff/v1/payer/password-resets", "POST /bff/v1/payer/password-resets/complete",
+    "POST /bff/v1/payer/email-verifications/confirm",
 }  # fmt: skip
 BODIES = {
     "POST /bff/v1/settlement-terms": {"mode": "test", "hold_days": 1},

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mospay_portal_api.domain import guests
-from mospay_portal_api.routes.guests import languages
+from mospay_portal_api.routes.plain_pages import languages
 
 ENGLISH, FRENCH = languages()["en"], languages()["fr"]
 

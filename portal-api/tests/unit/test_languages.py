@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from mospay_portal_api.domain.languages import ENGLISH, chosen, preferred
-from mospay_portal_api.routes.guests import languages
+from mospay_portal_api.routes.plain_pages import languages
 
 PACKAGE = Path(str(resources.files("mospay_portal_api")))
 CODES = ("en", "fr")
@@ -48,6 +48,7 @@ def test_no_phrase_is_missing_in_any_language(code: str) -> None:
 
 def test_every_phrase_is_said_somewhere() -> None:
     files = [*(PACKAGE / "routes/pages").glob("*.html"), PACKAGE / "routes/guests.py",
+             *(PACKAGE / "routes").glob("payer_*.py"),
              PACKAGE / "domain/guests.py", PACKAGE / "domain/languages.py"]  # fmt: skip
     said = "".join(file.read_text() for file in files)
     for name in phrases(ENGLISH):

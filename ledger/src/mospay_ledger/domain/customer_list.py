@@ -11,7 +11,10 @@ from typing import Any
 
 from mospay_ledger.domain.invoices import Fault, InvoiceInvalid, Row
 
-COLUMNS = ("client_ref", "name", "email", "phone", "address", "tax_id", "locale", "active")
+COLUMNS = (
+    "client_ref", "name", "email", "phone", "address", "tax_id", "locale", "active",
+    "portal_enabled",
+)  # fmt: skip
 NEEDED = ("client_ref", "name")
 FAULT_LIMIT = 1000  # told at once; a list with more is the wrong file
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -130,6 +133,9 @@ def _row(
     seen.setdefault(reference, line)
     row["locale"] = row["locale"] or "en"
     row["active"] = _WORDS.get(given.get("active", "").lower(), True)
+    # An empty cell leaves the portal as it is: a list must not end logins by saying nothing.
+    portal = given.get("portal_enabled", "").lower()
+    row["portal_enabled"] = _WORDS.get(portal) if portal else None
     return row
 
 
@@ -139,7 +145,7 @@ def _fault(name: str, value: str) -> str | None:
     if name in _SHAPES:
         pattern, message = _SHAPES[name]
         return None if re.fullmatch(pattern, value) else message
-    if name == "active":
+    if name in ("active", "portal_enabled"):
         return None if value.lower() in _WORDS else "must be true or false"
     if len(value) > _LENGTHS[name]:
         return f"must have at most {_LENGTHS[name]} characters"

@@ -14,6 +14,7 @@ from mospay_ledger.routes import (
     invoice_papers,
     invoices,
     logos,
+    payers,
     paying,
     payouts,
     provider_statements,
@@ -48,6 +49,7 @@ def router(service: Service, settings: LedgerSettings, till: Till) -> APIRouter:
     invoices.add(routes, service, settings)
     paying.add(routes, service, settings, till)
     guest.add(routes, service, till)
+    payers.add(routes, service, till)
     provider_statements.add(routes, service, settings)
     exceptions.add(routes, service, settings)
     client_exceptions.add(routes, service)

@@ -104,6 +104,9 @@ class CustomerFields(BaseModel):
     tax_id: Annotated[str, Field(max_length=60, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
     locale: str = Field("en", pattern=LOCALE)
     active: bool = True
+    portal_enabled: bool | None = Field(
+        None, description="may have a login; absent: off when made, else as it is", examples=[True]
+    )
 
 
 class CustomerIn(CustomerFields):
@@ -122,6 +125,7 @@ class CustomerChange(CustomerFields):
 class CustomerBody(CustomerFields):
     """A customer as it is; `recipient_client_id` names the client the operator invoices."""
 
+    portal_enabled: bool = Field(examples=[True])
     id: str = Field(examples=[EXAMPLE_CUSTOMER])
     issuer_id: str = Field(examples=[EXAMPLE_ISSUER])
     client_id: str | None = Field(examples=[EXAMPLE_CLIENT])

@@ -124,7 +124,8 @@ class GuestPay(BaseModel):
     service: Name | None = Field(None, examples=["collection"])
 
 
-def _status(seen: Seen) -> dict[str, Any]:
+def status_of(seen: Seen) -> dict[str, Any]:
+    """Return how an invoice stands, the fields of GuestStatus."""
     row, intent = seen.invoice, seen.latest
     same = GuestStatus.model_fields.keys() - {"locked", "payment", "logo"}
     payment = logo = None
@@ -142,12 +143,13 @@ def _status(seen: Seen) -> dict[str, Any]:
     }
 
 
-def _invoice(seen: Seen) -> GuestInvoice:
+def invoice_of(seen: Seen) -> GuestInvoice:
+    """Return an invoice as whoever pays it sees it."""
     row = seen.invoice
     own = set(GuestInvoice.model_fields) - set(GuestStatus.model_fields)
     own -= {"invoice_id", "lines", "methods"}
     return GuestInvoice(
-        **_status(seen),
+        **status_of(seen),
         **{name: row[name] for name in own},
         invoice_id=row["id"],
         lines=[
@@ -174,14 +176,14 @@ def add(routes: APIRouter, service: Service, till: Till) -> None:
     async def view(digest: Digest) -> GuestInvoice:
         """The invoice behind a link, counted as a use; 404 for one that does not hold."""
         async with paying_refusals():
-            return _invoice(await links.see(database, bytes.fromhex(digest), count=True))
+            return invoice_of(await links.see(database, bytes.fromhex(digest), count=True))
 
     @routes.get("/guest/{digest}/status", dependencies=[Depends(portal)])
     async def status(digest: Digest) -> GuestStatus:
         """How the invoice stands and how its latest payment goes."""
         async with paying_refusals():
             seen = await links.see(database, bytes.fromhex(digest), count=False, lines=False)
-        return GuestStatus(**_status(seen))
+        return GuestStatus(**status_of(seen))
 
     @routes.post("/guest/{digest}/pay", status_code=202, dependencies=[Depends(portal)])
     async def pay(digest: Digest, body: GuestPay) -> GuestStatus:
@@ -198,7 +200,7 @@ def add(routes: APIRouter, service: Service, till: Till) -> None:
             )
             await till.pay(link["invoice_id"], wish, Tenant(), by=link["id"])
             seen = await links.see(database, token_hash, count=False, lines=False)
-        return GuestStatus(**_status(seen))
+        return GuestStatus(**status_of(seen))
 
     @routes.get("/guest/{digest}/pdf", response_class=Response, dependencies=[Depends(portal)])
     async def paper(digest: Digest) -> Response:

@@ -29,6 +29,7 @@ ISSUER_FIELDS = (
 )  # fmt: skip
 CUSTOMER_FIELDS = (
     "client_ref", "name", "email", "phone", "address", "tax_id", "locale", "active",
+    "portal_enabled",
 )  # fmt: skip
 _VIEWED = "($1::text is null or client_id = $1) and ($2::text is null or mode = $2)"
 _ISSUER = f"select * from issuers where {_VIEWED} and id = $3"
@@ -66,23 +67,26 @@ order by id desc limit $7"""
 _KNOWN = """
 select client_ref, active from customers where issuer_id = $1 and client_ref = any($2::text[])
 order by id for no key update"""
-# A row that says what is there already changes nothing, and nobody is told of it.
+# A row that says what is there already changes nothing, and nobody is told of it. A list that says
+# nothing of the portal leaves it as it is (`_KNOWN` holds the rows).
 _IMPORT = """
 insert into customers (id, issuer_id, client_id, mode, client_ref, name, email, phone, address,
-    tax_id, locale, active)
+    tax_id, locale, active, portal_enabled)
 select u.id, $1, $2, $3, u.client_ref, u.name, u.email, u.phone, u.address, u.tax_id, u.locale,
-    u.active
+    u.active, coalesce(u.portal_enabled, c.portal_enabled, false)
 from unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-    $11::text[], $12::bool[]) as u(id, client_ref, name, email, phone, address, tax_id, locale,
-    active) order by u.client_ref
+    $11::text[], $12::bool[], $13::bool[]) as u(id, client_ref, name, email, phone, address, tax_id,
+    locale, active, portal_enabled)
+    left join customers c on c.issuer_id = $1 and c.client_ref = u.client_ref
+order by u.client_ref
 on conflict (issuer_id, client_ref) do update set name = excluded.name, email = excluded.email,
     phone = excluded.phone, address = excluded.address, tax_id = excluded.tax_id,
-    locale = excluded.locale, active = excluded.active, version = customers.version + 1,
-    updated_at = now()
+    locale = excluded.locale, active = excluded.active, portal_enabled = excluded.portal_enabled,
+    version = customers.version + 1, updated_at = now()
 where (customers.name, customers.email, customers.phone, customers.address, customers.tax_id,
-        customers.locale, customers.active)
+        customers.locale, customers.active, customers.portal_enabled)
     is distinct from (excluded.name, excluded.email, excluded.phone, excluded.address,
-        excluded.tax_id, excluded.locale, excluded.active)
+        excluded.tax_id, excluded.locale, excluded.active, excluded.portal_enabled)
 returning *"""
 _CREDIT = """
 select currency, sum(amount_minor)::bigint as amount_minor from customer_credits
@@ -212,7 +216,7 @@ async def import_customers(
     tx: Tx, issuer: Row, ids: Sequence[str], rows: Sequence[Row]
 ) -> list[asyncpg.Record]:
     """Write customers by their reference; returns those that are new or not what they were."""
-    keys = ("client_ref", "name", "email", "phone", "address", "tax_id", "locale", "active")
+    keys = CUSTOMER_FIELDS
     return await tx.fetch(
         _IMPORT,
         issuer["id"],

@@ -1,7 +1,8 @@
 """Issuers and customers: one verb, one transaction; every change of a customer is told."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import asyncpg
 from mospay_shared.chassis.database import Tx
@@ -66,8 +67,10 @@ async def issuer_for(tx: Tx, view: View, issuer_id: str | None, mode: str | None
 
 async def create(tx: Tx, relay: Relay, issuer: Row, fields: Row) -> asyncpg.Record:
     """Make a customer; raises ReferenceTaken."""
+    wanted = {name: fields[name] for name in storage.CUSTOMER_FIELDS}
+    wanted["portal_enabled"] = bool(wanted["portal_enabled"])
     try:
-        row = await storage.insert_customer(tx, new_id("cus"), issuer, fields)
+        row = await storage.insert_customer(tx, new_id("cus"), issuer, wanted)
     except asyncpg.UniqueViolationError as error:
         raise ReferenceTaken("another customer of the issuer has this client_ref") from error
     await relay.enqueue(tx, [told(row, "created")])
@@ -75,16 +78,23 @@ async def create(tx: Tx, relay: Relay, issuer: Row, fields: Row) -> asyncpg.Reco
 
 
 async def change(
-    tx: Tx, relay: Relay, view: View, customer_id: str, version: int, fields: Row
+    tx: Tx, relay: Relay, view: View, customer_id: str, version: int, fields: Mapping[str, Any]
 ) -> asyncpg.Record:
-    """Change a customer as it was read; raises InvoiceMissing, StaleVersion, ReferenceTaken."""
+    """Change these fields of a customer as it was read.
+
+    `portal_enabled` None leaves that as it is. Raises InvoiceMissing, StaleVersion, ReferenceTaken.
+    """
     there = await storage.lock_customer(tx, view, customer_id)
     if there is None:
         raise InvoiceMissing("there is no such customer")
     if there["version"] != version:
         raise StaleVersion(there["version"])
+    wanted = {name: there[name] for name in storage.CUSTOMER_FIELDS}
+    wanted |= fields
+    if wanted["portal_enabled"] is None:
+        wanted["portal_enabled"] = there["portal_enabled"]
     try:
-        row = await storage.update_customer(tx, customer_id, fields)
+        row = await storage.update_customer(tx, customer_id, wanted)
     except asyncpg.UniqueViolationError as error:
         raise ReferenceTaken("another customer of the issuer has this client_ref") from error
     await relay.enqueue(tx, [told(row, _news(there["active"], row["active"]))])
@@ -118,7 +128,7 @@ def told(row: Row, news: str) -> Outgoing:
     """Return the news of a customer."""
     same = (
         "issuer_id", "client_id", "recipient_client_id", "mode", "client_ref", "name", "email",
-        "phone", "address", "tax_id", "locale", "active", "version",
+        "phone", "address", "tax_id", "locale", "active", "portal_enabled", "version",
     )  # fmt: skip
     body = CustomerEventV1(
         customer_id=row["id"],

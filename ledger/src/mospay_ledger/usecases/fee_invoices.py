@@ -172,7 +172,7 @@ async def _recipient(tx: Tx, relay: Relay, issuer: Row, client_id: str) -> async
     if found is not None:
         return found
     known = await storage.client_name(tx, client_id, issuer["mode"])
-    fields = {**known, "client_ref": None, "active": True}
+    fields = {**known, "client_ref": None, "active": True, "portal_enabled": False}
     made = await customers.insert_customer(tx, new_id("cus"), issuer, fields, client_id)
     await relay.enqueue(tx, [people.told(made, "created")])
     return made

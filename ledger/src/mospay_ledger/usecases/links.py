@@ -15,9 +15,8 @@ from mospay_ledger.storage import intents, invoices, links, logos
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a guest sees: the invoice, its lines, ways to pay, and its latest payment."""
+    """What a guest or payer sees: an invoice, its lines, ways to pay, and its latest payment."""
 
-    link_id: str
     invoice: asyncpg.Record
     lines: list[asyncpg.Record]
     methods: list[Method]
@@ -50,16 +49,24 @@ async def paper(database: Database, token_hash: bytes) -> Paper:
     """Return what the paper behind a link is made of; raises LinkMissing."""
     link = await follow(database, token_hash)
     async with database.request(**tenant_of(link)) as tx:
-        invoice = await invoices.find(tx, link["invoice_id"])
-        if invoice is None or invoice["issuer_snapshot"] is None:
-            raise LinkMissing("there is no such link")
-        return Paper(
-            invoice,
-            await invoices.lines_of(tx, invoice["id"]),
-            await invoices.payments_of(tx, invoice["id"]),
-            await invoices.credit_notes_of(tx, invoice["id"]),
-            await logos.find(tx, invoice["issuer_id"]),
-        )
+        found = await paper_of(tx, link["invoice_id"])
+    if found is None:
+        raise LinkMissing("there is no such link")
+    return found
+
+
+async def paper_of(tx: Tx, invoice_id: str) -> Paper | None:
+    """Return what the paper of an invoice is made of where `tx` sees it and it was issued."""
+    invoice = await invoices.find(tx, invoice_id)
+    if invoice is None or invoice["issuer_snapshot"] is None:
+        return None
+    return Paper(
+        invoice,
+        await invoices.lines_of(tx, invoice["id"]),
+        await invoices.payments_of(tx, invoice["id"]),
+        await invoices.credit_notes_of(tx, invoice["id"]),
+        await logos.find(tx, invoice["issuer_id"]),
+    )
 
 
 async def make(
@@ -109,17 +116,24 @@ async def see(database: Database, token_hash: bytes, *, count: bool, lines: bool
     """Return what the guest with a token sees; raises LinkMissing."""
     link = await follow(database, token_hash, count=count)
     async with database.request(**tenant_of(link)) as tx:
-        invoice = await links.seen(tx, link["invoice_id"])
-        if invoice is None:
-            raise LinkMissing("there is no such link")
-        latest = await intents.of_invoice(tx, invoice["id"], "int_z", 1)
-        return Seen(
-            link["id"],
-            invoice,
-            await links.lines(tx, invoice["id"]) if lines else [],
-            await intents.methods(tx, invoice["issuer_id"], invoice["currency"]),
-            latest[0] if latest else None,
-        )
+        seen = await look(tx, link["invoice_id"], lines=lines)
+    if seen is None:
+        raise LinkMissing("there is no such link")
+    return seen
+
+
+async def look(tx: Tx, invoice_id: str, *, lines: bool = True) -> Seen | None:
+    """Return an issued invoice as whoever pays it sees it; None where `tx` sees none."""
+    invoice = await links.seen(tx, invoice_id)
+    if invoice is None:
+        return None
+    latest = await intents.of_invoice(tx, invoice["id"], "int_z", 1)
+    return Seen(
+        invoice,
+        await links.lines(tx, invoice["id"]) if lines else [],
+        await intents.methods(tx, invoice["issuer_id"], invoice["currency"]),
+        latest[0] if latest else None,
+    )
 
 
 def tenant_of(link: asyncpg.Record) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """The error tree: PortalError > NotSignedIn, WrongCredentials, Locked, Forbidden, NotFound,
-Conflict > StaleVersion, Invalid.
+Conflict > StaleVersion, SeveralAccounts, Invalid, LinkEnded, TooOften.
 
 Each class has a stable `code`; routes alone map it to HTTP.
 """
@@ -73,6 +73,32 @@ class StaleVersion(Conflict):
     def __init__(self, what: str, current: int) -> None:
         super().__init__(f"The {what} has changed since you read it; read it again")
         self.current = current
+
+
+class SeveralAccounts(Conflict):
+    """A right password that opens the accounts of several customers; `accounts`: (id, issuer)."""
+
+    code = "several_accounts"
+
+    def __init__(self, accounts: Sequence[tuple[str, str]]) -> None:
+        super().__init__("This address and password open several accounts; name one")
+        self.accounts = list(accounts)
+
+
+class LinkEnded(PortalError):
+    """A mailed link that is unknown, used, replaced or too old: all are told alike."""
+
+    code = "link_ended"
+
+
+class TooOften(PortalError):
+    """Asked for more often than is answered; `seconds` says when to come back."""
+
+    code = "too_often"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__("That was asked for too often; try again later")
+        self.seconds = seconds
 
 
 @dataclass(frozen=True, slots=True)

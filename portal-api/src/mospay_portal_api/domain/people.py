@@ -38,9 +38,14 @@ ROLES = {
 }
 
 
-def digest(token: str) -> str:
-    """Return what is stored of a session token."""
-    return hashlib.sha256(token.encode()).hexdigest()
+def digest(token: str, audience: str = "") -> str:
+    """Return what is stored of a session token.
+
+    A payer's is another digest than anybody else's: put into the other portal's cookie it opens
+    nothing, whatever version looks at it.
+    """
+    told = f"payer.{token}" if audience == "payer" else token
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def address_digest(email: str) -> str:
@@ -90,12 +95,14 @@ class Author:
 class Asker:
     """On whose behalf a service of the house is asked: what its token says.
 
-    Without `client_id` the token speaks for the operator, so it is made by `asker` alone.
+    Without `client_id` and `customer_id` the token speaks for the operator, so it is made by
+    `asker` alone, or for a payer by `Payer.asker`.
     """
 
     actor: str
     client_id: str | None
     mode: str | None
+    customer_id: str | None = None  # a payer's
 
 
 def asker(person: Person, client_id: str | None, mode: str | None = None) -> Asker:

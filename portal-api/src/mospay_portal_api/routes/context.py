@@ -28,7 +28,10 @@ _STATUS = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.StaleVersion: 409,
+    errors.SeveralAccounts: 409,
     errors.Invalid: 422,
+    errors.LinkEnded: 410,
+    errors.TooOften: 429,
 }
 
 
@@ -39,6 +42,9 @@ class Refusal(ProblemBody):
     locked_until: str | None = Field(None, description="locked: when the next try may be made")
     current_version: int | None = Field(None, description="stale_version: what it is now")
     permission: str | None = Field(None, description="forbidden: what an owner can grant")
+    accounts: list[dict[str, str]] | None = Field(
+        None, description="several_accounts: customer_id and name of each"
+    )
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -114,6 +120,7 @@ def author(person: Person | None, request: Request) -> Author:
 
 def _refusal(error: errors.PortalError) -> Problem:
     extra: dict[str, Any] = {}
+    headers: dict[str, str] = {}
     faults: list[FieldProblem] = []
     if isinstance(error, errors.WrongCredentials):
         extra["attempts_left"] = error.attempts_left
@@ -123,9 +130,14 @@ def _refusal(error: errors.PortalError) -> Problem:
         extra["current_version"] = error.current
     elif isinstance(error, errors.Forbidden):
         extra["permission"] = error.permission
+    elif isinstance(error, errors.SeveralAccounts):
+        extra["accounts"] = [{"customer_id": one, "name": name} for one, name in error.accounts]
+    elif isinstance(error, errors.TooOften):
+        headers["Retry-After"] = str(error.seconds)
     elif isinstance(error, errors.Invalid):
         faults = [FieldProblem(field=f.field, code=f.code, message=f.message) for f in error.faults]
-    return Problem(_STATUS[type(error)], error.code, str(error), errors=faults, extra=extra)
+    status = _STATUS[type(error)]
+    return Problem(status, error.code, str(error), errors=faults, extra=extra, headers=headers)
 
 
 def install_errors(app: FastAPI) -> None:

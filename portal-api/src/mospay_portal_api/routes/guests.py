@@ -8,112 +8,50 @@ import functools
 import hmac
 import secrets
 import time
-import tomllib
-from collections.abc import Awaitable, Callable, Mapping
-from importlib import resources
+from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qsl
 
 import structlog
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
-from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound
-from markupsafe import Markup
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from mospay_shared.chassis.settings import decode_key
 
 from mospay_portal_api.clients import Refused, Unavailable
 from mospay_portal_api.domain import guests
 from mospay_portal_api.domain.errors import NotFound
-from mospay_portal_api.domain.languages import Language, chosen, preferred
+from mospay_portal_api.domain.languages import chosen
 from mospay_portal_api.domain.people import Asker
 from mospay_portal_api.routes.context import Context
 from mospay_portal_api.routes.logos import image, known
+from mospay_portal_api.routes.plain_pages import (
+    BLANK,
+    HEADERS,
+    REFRESH_SECONDS,
+    Renderer,
+    languages,
+    read_form,
+)
 
 log = structlog.get_logger()
 COOKIE = "mospay_guest"
-FORM_LIMIT_BYTES = 4096
-REFRESH_SECONDS = 3
 PAPER_SECONDS = 25.0  # the ledger gives a paper 20
 LOGO_SECONDS = 86_400  # how long a browser keeps a logo: another one has another address
-_PAGES = resources.files(__package__) / "pages"
 _ASKER = Asker("guest", None, None)
 _SCOPE = "invoices:guest"
 Handler = Callable[[Request, str], Awaitable[Response]]
 
 
-class _Pages(BaseLoader):
-    """The templates beside this module, wherever the package is installed."""
-
-    def get_source(self, environment: Environment, template: str) -> tuple[str, None, None]:
-        """Return a template's text."""
-        found = _PAGES / template
-        if not found.is_file():
-            raise TemplateNotFound(template)
-        return found.read_text(encoding="utf-8"), None, None
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=_Pages(),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-@functools.cache
-def languages() -> Mapping[str, Language]:
-    """Return every language the pages speak, by its code: a file of `pages/words` each."""
-    return {
-        code: Language(code, tomllib.loads(file.read_text(encoding="utf-8")))
-        for file in (_PAGES / "words").iterdir()
-        for code, _, ending in [file.name.partition(".")]
-        if ending == "toml"
-    }
-
-
-def _say(language: Language, phrase: str, **values: Any) -> Markup:
-    """Return a phrase for a page: what fills it in is escaped unless it is markup already."""
-    return Markup(language.say(phrase)).format(**values)  # noqa: S704 # our own file's text
-
-
-class Pages:
+class Pages(Renderer):
     """Renders, limits and protects the pages of guests."""
 
     def __init__(self, context: Context) -> None:
+        super().__init__()
         settings = context.settings
         seed = decode_key(settings.signing_key.get_secret_value())
         self._form_key = hmac.digest(seed, b"mospay/guest-form/v1", "sha256")
         self._house, self._settings = context.house, settings
         self._https = settings.public_url.startswith("https://")
         self._windows = guests.Windows(settings.guest_windows)
-        self._templates = _environment()
-
-    def page(self, name: str, language: Language, status: int = 200, **values: Any) -> HTMLResponse:
-        """Return a page in a language; its style is in it, under a nonce."""
-        nonce = secrets.token_urlsafe(16)
-        colour = str(values.get("colour") or guests.DEFAULT_COLOUR)
-        light = guests.readable(colour, guests.LIGHT)
-        dark = guests.readable(colour, guests.DARK)
-        text = self._templates.get_template(name).render(
-            nonce=nonce, light=light, dark=dark, on_light=guests.on(light), on_dark=guests.on(dark),
-            language=language, say=functools.partial(_say, language), money=language.money,
-            states=guests.STATES, **values,
-        )  # fmt: skip
-        policy = (
-            f"default-src 'none'; style-src 'nonce-{nonce}'; img-src 'self' data:; "
-            "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-        )
-        return HTMLResponse(text, status, {**_HEADERS, "Content-Security-Policy": policy})
-
-    def sorry(self, request: Request, status: int, why: str) -> HTMLResponse:
-        """Return a page that says why there is nothing to see, in the browser's language."""
-        language = preferred(languages(), request.headers.get("accept-language", ""))
-        answer = self.page("sorry.html", language, status, why=why)
-        if status in (429, 503):
-            answer.headers["Retry-After"] = "30" if status == 429 else "5"
-        return answer
 
     def within_limits(self, request: Request, digest: str, *, paying: bool) -> bool:
         """Count a call of an address and of a link; say whether both may go on."""
@@ -163,15 +101,15 @@ class Pages:
             status,
             invoice=found,
             colour=found["colour"],
-            token=token,
+            here=f"/i/{token}",
             payable=bool(payable) and found["status"] != "void",
             logo=found.get("logo"),
             outcome=guests.outcome(found["payment"], locked=found["locked"]),
             reason=guests.reason(found["payment"], language),
             form_token=guests.form_token(self._form_key, cookie, digest),
             refused=bool(faults),
-            faults=_BLANK | (faults or {}),
-            form=_BLANK | (form or {}),
+            faults=BLANK | (faults or {}),
+            form=BLANK | (form or {}),
         )
         answer.set_cookie(
             COOKIE, cookie, max_age=86_400, path="/i", httponly=True, samesite="lax",
@@ -208,27 +146,6 @@ class Pages:
         return guests.form_holds(self._form_key, cookie, digest, form.get("form_token", ""))
 
 
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Robots-Tag": "noindex, nofollow",
-}
-_BLANK = dict.fromkeys(("form", "service", "amount", "phone"), "")
-
-
-async def _form(request: Request) -> dict[str, str] | None:
-    """Return a small urlencoded form; None for anything else."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = await request.body()
-    if kind != "application/x-www-form-urlencoded" or len(body) > FORM_LIMIT_BYTES:
-        return None
-    try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=20)
-    except (ValueError, UnicodeDecodeError):
-        return None
-    return {name: value[:200].replace("\x00", "") for name, value in pairs}
-
-
 def router(context: Context) -> APIRouter:
     """Return the pages' routes; they are for people and in no API document."""
     routes = APIRouter(include_in_schema=False)
@@ -251,7 +168,7 @@ def _add_pages(routes: APIRouter, pages: Pages) -> None:
     @pages.guarded(paying=True)
     async def pay(request: Request, token: str) -> Response:
         digest = guests.digest_of(token)
-        form = await _form(request)
+        form = await read_form(request)
         if form is None or not pages.own_form(request, digest, form):
             return pages.sorry(request, 403, "foreign")
         found = await pages.ask(digest)
@@ -269,7 +186,7 @@ def _add_pages(routes: APIRouter, pages: Pages) -> None:
                 refused = guests.told(error.problem, shown, language)
                 return pages.invoice(request, token, found, 422, refused, form)
             # 409: another press, or another person, was first: show how that goes
-        return RedirectResponse(f"/i/{token}/status", 303, _HEADERS)
+        return RedirectResponse(f"/i/{token}/status", 303, HEADERS)
 
     @routes.get("/i/{token}/status")
     @pages.guarded()
@@ -284,7 +201,7 @@ def _add_pages(routes: APIRouter, pages: Pages) -> None:
             language,
             invoice=found,
             colour=found["colour"],
-            token=token,
+            here=f"/i/{token}",
             logo=found.get("logo"),
             outcome=how,
             reason=guests.reason(found["payment"], language),
@@ -303,7 +220,7 @@ def _add_files(routes: APIRouter, pages: Pages, context: Context) -> None:
             )
         except NotFound:
             return pages.sorry(request, 404, "gone")
-        headers = {**_HEADERS, "Content-Disposition": made.disposition}
+        headers = {**HEADERS, "Content-Disposition": made.disposition}
         return StreamingResponse(made.content, media_type=made.media_type, headers=headers)
 
     @routes.get("/i/{token}/logo")
@@ -316,4 +233,4 @@ def _add_files(routes: APIRouter, pages: Pages, context: Context) -> None:
             )
         except NotFound:
             return pages.sorry(request, 404, "gone")
-        return image(found, {**_HEADERS, "Cache-Control": f"private, max-age={LOGO_SECONDS}"})
+        return image(found, {**HEADERS, "Cache-Control": f"private, max-age={LOGO_SECONDS}"})

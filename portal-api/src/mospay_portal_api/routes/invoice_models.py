@@ -41,6 +41,9 @@ class CustomerIn(Body):
     tax_id: str | None = Field(None, max_length=60)
     locale: str = Field("en", max_length=12)
     active: bool = True
+    portal_enabled: bool | None = Field(
+        None, description="may have a login; absent: off when made, else as it is", examples=[True]
+    )
     version: Version | None = None
 
 

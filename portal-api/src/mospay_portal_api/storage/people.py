@@ -23,7 +23,8 @@ values ($1, $2, 1, case when $3::int <= 1 then now() + make_interval(secs => $4)
 on conflict (audience, address_hash) do update set at = now(),
     failed_attempts = {_TRIES.format("k")}, locked_until = {_UNTIL.format("k")}
 returning failed_attempts as tries, locked_until"""
-_PERSON = """
+# $1 the token's hash, $2 the idle limit in seconds, $3 whether this is a use of the session.
+SESSION = """
 with found as (
     select s.token_hash, s.user_id, s.csrf_token, s.seen_at, s.expires_at
     from sessions s
@@ -31,14 +32,16 @@ with found as (
         and s.seen_at > now() - make_interval(secs => $2)),
 touched as (
     update sessions s set seen_at = now() from found f
-    where s.token_hash = f.token_hash and $3 and f.seen_at < now() - interval '20 s')
+    where s.token_hash = f.token_hash and $3 and f.seen_at < now() - interval '20 s')"""
+_PERSON = f"""{SESSION}
 select u.id, u.name, u.email, u.role, u.audience, u.company_id, f.csrf_token,
     least(f.expires_at, case when $3 then now() else f.seen_at end
         + make_interval(secs => $2)) as expires_at,
     case when u.audience = 'client' then (
-        select coalesce(array_agg(c.id), '{}') from clients c
+        select coalesce(array_agg(c.id), '{{}}') from clients c
         where c.company_id = u.company_id and not c.deleted) end as client_ids
-from found f join users u on u.id = f.user_id where u.active"""
+from found f join users u on u.id = f.user_id
+where u.active and u.audience in ('admin', 'client')"""
 
 
 async def count_try(
@@ -58,6 +61,15 @@ async def count_unknown(
     row = await tx.row(_COUNT_UNKNOWN, audience, address_hash, allowed, float(lock_seconds))
     assert row is not None
     return row
+
+
+async def forget_unknown(tx: Tx, audience: str, address_hash: str) -> None:
+    """Reset the count of an address."""
+    await tx.run(
+        "delete from unknown_logins where audience = $1 and address_hash = $2",
+        audience,
+        address_hash,
+    )
 
 
 async def login_succeeded(tx: Tx, user_id: str, new_hash: str | None) -> None:
@@ -97,7 +109,10 @@ async def insert_session(
 
 
 async def person_of(tx: Tx, token_hash: str, idle_seconds: int, touch: bool) -> Person | None:
-    """Return who a session belongs to; None when it has ended. `touch` says that it is used."""
+    """Return who a session belongs to; None when it has ended, or is a payer's.
+
+    `touch` says that it is used.
+    """
     row = await tx.row(_PERSON, token_hash, float(idle_seconds), touch)
     if row is None:
         return None

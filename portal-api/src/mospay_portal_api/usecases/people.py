@@ -3,9 +3,11 @@
 import asyncio
 import datetime as dt
 import secrets
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
+import asyncpg
 from mospay_shared.chassis.database import Database, Tx
 from mospay_shared.ids import new_id
 from pwdlib import PasswordHash
@@ -18,11 +20,13 @@ from mospay_portal_api.domain.errors import (
     Invalid,
     Locked,
     NotSignedIn,
+    SeveralAccounts,
     WrongCredentials,
 )
+from mospay_portal_api.domain.payers import AUDIENCE
 from mospay_portal_api.domain.people import Author, Person, address_digest, digest
 from mospay_portal_api.settings import PortalSettings
-from mospay_portal_api.storage import audit, directory, people
+from mospay_portal_api.storage import audit, directory, payers, people
 
 HASHES = PasswordHash((Argon2Hasher(), BcryptHasher()))  # bcrypt is read and upgraded
 # Each hash takes 64 MiB: a flood of logins queues here, it does not fill the memory.
@@ -58,38 +62,85 @@ async def sign_in(
     password: str,
     audience: str,
     by: Author,
+    customer_id: str | None = None,
 ) -> str:
     """Check a password and open a session; return its token.
 
     Raises WrongCredentials or Locked; for an address nobody has, the same ones after the same
-    number of tries. Every try is counted before its password is looked at.
+    number of tries. Every try is counted before its password is looked at. A payer's address may
+    be that of several customers: SeveralAccounts, unless `customer_id` names one.
     """
     address = email.strip()
-    allowed, lock = settings.failures_allowed, settings.lock_seconds
+    allowed = settings.failures_allowed
     async with database.transaction() as tx:
-        user = await people.count_try(tx, audience, address, allowed, lock)
-        counted = user or await people.count_unknown(
-            tx, audience, address_digest(address), allowed, lock
-        )
-        user_id = None if user is None else str(user["id"])
+        logins, counted = await _tried(tx, settings, audience, address)
+        user_id = str(logins[0]["id"]) if logins else None
         author = Author(user_id, by.ip, by.request_id)
         if counted["tries"] > allowed:
             await audit.write(tx, author, "login_refused_locked", user_id)
     if counted["tries"] > allowed:
         raise Locked(counted["locked_until"])
-    stored = user["password_hash"] if user is not None and user["active"] else None
-    loop = asyncio.get_running_loop()
-    right, upgraded = await loop.run_in_executor(_HASHING, _verify, password, stored)
-    if not right or user_id is None:
+    right = await _opened(logins, password, customer_id)
+    if not right:
         async with database.transaction() as tx:
             await audit.write(tx, author, "login_failed", user_id, after={"audience": audience})
         raise _refusal(allowed - counted["tries"], counted["locked_until"])
-    token = secrets.token_urlsafe(32)
-    csrf, seconds = secrets.token_urlsafe(24), settings.session_seconds
     async with database.transaction() as tx:
-        await people.login_succeeded(tx, user_id, upgraded)
-        await people.insert_session(tx, digest(token), user_id, csrf, seconds, by.ip)
-        await audit.write(tx, author, "login", user_id)
+        if audience == AUDIENCE:
+            await people.forget_unknown(tx, audience, address_digest(address))
+        if len(right) == 1:
+            ((login, upgraded),) = right
+            await people.login_succeeded(tx, login["id"], upgraded)
+            return await open_session(tx, settings, audience, login["id"], by)
+    raise SeveralAccounts([(one["customer_id"], _called(one)) for one, _ in right])
+
+
+async def _tried(
+    tx: Tx, settings: PortalSettings, audience: str, address: str
+) -> tuple[list[asyncpg.Record], asyncpg.Record]:
+    """Count a try at an address; return the logins it may be for, and the count.
+
+    A payer's is counted by address alone, whether anybody has it: it may be several customers'.
+    """
+    limits = (settings.failures_allowed, settings.lock_seconds)
+    if audience == AUDIENCE:
+        counted = await people.count_unknown(tx, audience, address_digest(address), *limits)
+        return await payers.logins(tx, address), counted
+    user = await people.count_try(tx, audience, address, *limits)
+    if user is not None:
+        return [user], user
+    return [], await people.count_unknown(tx, audience, address_digest(address), *limits)
+
+
+async def _opened(
+    logins: Sequence[asyncpg.Record], password: str, customer_id: str | None
+) -> list[tuple[asyncpg.Record, str | None]]:
+    """Return the logins a password opens, each with its upgraded hash if it has a new one."""
+    if customer_id is not None:
+        logins = [one for one in logins if one["customer_id"] == customer_id]
+    loop, found = asyncio.get_running_loop(), []
+    if not logins:  # somebody's or nobody's: it takes as long
+        await loop.run_in_executor(_HASHING, _verify, password, None)
+    for login in logins:
+        stored = login["password_hash"] if login["active"] else None
+        right, upgraded = await loop.run_in_executor(_HASHING, _verify, password, stored)
+        if right:
+            found.append((login, upgraded))
+    return found
+
+
+def _called(login: asyncpg.Record) -> str:
+    return " · ".join(part for part in (login["issuer_name"], login["name"]) if part)
+
+
+async def open_session(
+    tx: Tx, settings: PortalSettings, audience: str, user_id: str, by: Author
+) -> str:
+    """Open a session of a user whose right to it has been checked; return its token."""
+    token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
+    kept = digest(token, audience)
+    await people.insert_session(tx, kept, user_id, csrf, settings.session_seconds, by.ip)
+    await audit.write(tx, Author(user_id, by.ip, by.request_id), "login", user_id)
     return token
 
 
@@ -154,6 +205,7 @@ async def create_user(
 
 
 async def forget_ended(database: Database, settings: PortalSettings) -> None:
-    """Drop ended sessions and old counts of addresses nobody has."""
+    """Drop ended sessions, old counts of addresses, and links of long ago."""
     async with database.transaction() as tx:
         await people.forget_ended(tx, settings.idle_seconds)
+        await payers.forget_ended(tx)

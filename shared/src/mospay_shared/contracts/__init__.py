@@ -20,6 +20,7 @@ from mospay_shared.contracts.invoices import (
     InvoiceEventV1,
     InvoiceReminderV1,
     InvoiceStatus,
+    MailPayerV1,
 )
 from mospay_shared.contracts.others import (
     ApiCalledV1,
@@ -80,6 +81,7 @@ __all__ = [
     "IpRuleV1",
     "LedgerEntryPostedV1",
     "LimitsV1",
+    "MailPayerV1",
     "MessageType",
     "Outgoing",
     "PaymentCallbackV1",

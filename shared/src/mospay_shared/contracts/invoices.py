@@ -63,7 +63,7 @@ class CustomerEventV1(Contract):
     """Body of every `customer.*.v1` event: the customer as it is after the change.
 
     `client_ref` is the issuer's own name for it. `recipient_client_id` names the client that is
-    the operator's customer.
+    the operator's customer. `portal_enabled`: it may have a login of its own (a payer's).
     """
 
     customer_id: Id
@@ -79,6 +79,7 @@ class CustomerEventV1(Contract):
     tax_id: str | None = Field(None, max_length=60)
     locale: str = Field(max_length=12)
     active: bool
+    portal_enabled: bool = False
     version: int = Field(ge=1, le=2**63 - 1)
     occurred_at: dt.datetime
 
@@ -106,6 +107,28 @@ class InvoiceReminderV1(Contract):
     issuer_name: str = Field(max_length=200)
     issuer_email: str | None = Field(None, max_length=254)
     colour: str = Field(max_length=7)
+    occurred_at: dt.datetime
+
+
+class MailPayerV1(Contract):
+    """`payers.mail.v1`: a payer is to get a link by mail, for what it asked or was invited to.
+
+    It carries what a mail says, never the link: who sends the mail asks portal-api for one with
+    `mail_id` and forgets it (ADR 0014). `valid_until`: after that nothing is sent.
+    """
+
+    mail_id: Id
+    kind: str = Field(pattern=r"^(invite|reset|verify)$")
+    customer_id: Id
+    client_id: str | None = Field(None, max_length=80)
+    mode: Mode
+    customer_name: str = Field(max_length=200)
+    customer_email: str = Field(max_length=254)
+    locale: str = Field(max_length=12)
+    issuer_name: str = Field(max_length=200)
+    issuer_email: str | None = Field(None, max_length=254)
+    colour: str = Field(max_length=7)
+    valid_until: dt.datetime
     occurred_at: dt.datetime
 
 

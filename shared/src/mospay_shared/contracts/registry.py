@@ -68,6 +68,7 @@ _ALL = [
         for news in invoices.CUSTOMER_NEWS
     ),
     MessageType("invoice.reminder_due.v1", invoices.InvoiceReminderV1, "ledger"),
+    MessageType("payers.mail.v1", invoices.MailPayerV1, "portal-api", command=True),
     MessageType(
         "reconciliation.import_finished.v1", reconciliation.ReconciliationImportFinishedV1, "ledger"
     ),
