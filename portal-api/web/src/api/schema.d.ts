@@ -448,6 +448,49 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/bff/v1/customers/{customer_id}/portal-access": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Look
+         * @description Whether a customer has a login, and how its invitation stands.
+         */
+        get: operations["look_bff_v1_customers__customer_id__portal_access_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/customers/{customer_id}/portal-invites": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Invite
+         * @description Mail a customer the link that makes its login (7 days, once); again: a new link.
+         *
+         *     409 while the account is being made, or once there is a login; 422 while the portal is off
+         *     or there is no e-mail address.
+         */
+        post: operations["invite_bff_v1_customers__customer_id__portal_invites_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/bff/v1/dashboard": {
         parameters: {
             query?: never;
@@ -1170,6 +1213,320 @@ export interface paths {
          * @description End a link at once and for ever.
          */
         post: operations["revoke_bff_v1_links__link_id__revoke_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/email-verifications/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Confirm
+         * @description Prove a new e-mail address: it is the payer's from now on.
+         */
+        post: operations["confirm_bff_v1_payer_email_verifications_confirm_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/invites/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Accept
+         * @description Accept an invitation: sets the password and signs in. 410 when the link has ended.
+         */
+        post: operations["accept_bff_v1_payer_invites_accept_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/invoices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Invoices
+         * @description The payer's invoices, newest first.
+         */
+        get: operations["invoices_bff_v1_payer_invoices_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/invoices/{invoice_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Invoice
+         * @description One invoice with its lines, ways to pay and latest payment.
+         */
+        get: operations["invoice_bff_v1_payer_invoices__invoice_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/invoices/{invoice_id}.pdf": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Paper
+         * @description An invoice as PDF.
+         */
+        get: operations["paper_bff_v1_payer_invoices__invoice_id__pdf_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/invoices/{invoice_id}/pay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pay
+         * @description Start paying an invoice; 409 while another payment of it is under way.
+         */
+        post: operations["pay_bff_v1_payer_invoices__invoice_id__pay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/invoices/{invoice_id}/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Status
+         * @description How an invoice stands and how its latest payment goes.
+         */
+        get: operations["status_bff_v1_payer_invoices__invoice_id__status_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Me
+         * @description The payer as its issuer has it.
+         */
+        get: operations["me_bff_v1_payer_me_get"];
+        /**
+         * Change
+         * @description Change name, phone, postal address and language, as they were read.
+         */
+        put: operations["change_bff_v1_payer_me_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/me/email": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask Email
+         * @description Have a link mailed to a new address, which moves when the link is opened (24 hours).
+         */
+        post: operations["ask_email_bff_v1_payer_me_email_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/password-resets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask Reset
+         * @description Have a link for a new password mailed; the same answer whether anybody has the address.
+         *
+         *     429 beyond three an hour of an address or an IP.
+         */
+        post: operations["ask_reset_bff_v1_payer_password_resets_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/password-resets/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reset
+         * @description Set a new password, end all other sessions and sign in. 410 when the link has ended.
+         */
+        post: operations["reset_bff_v1_payer_password_resets_complete_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Current
+         * @description Who is signed in.
+         */
+        get: operations["current_bff_v1_payer_session_get"];
+        put?: never;
+        /**
+         * Sign In
+         * @description Open a session: sets the cookie. 409 `several_accounts` lists what to choose from.
+         */
+        post: operations["sign_in_bff_v1_payer_session_post"];
+        /**
+         * Sign Out
+         * @description End this session.
+         */
+        delete: operations["sign_out_bff_v1_payer_session_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/session/revoke-all": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke All
+         * @description End every session of this payer, at once.
+         */
+        post: operations["revoke_all_bff_v1_payer_session_revoke_all_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/statement": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Statement
+         * @description What is open today, by age and invoice.
+         */
+        get: operations["statement_bff_v1_payer_statement_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/bff/v1/payer/statement.pdf": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Statement Pdf
+         * @description The statement of account as PDF.
+         */
+        get: operations["statement_pdf_bff_v1_payer_statement_pdf_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2632,6 +2989,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/internal/v1/payer-links/{link_id}/token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Arm
+         * @description Make the token of a link, in the place of an earlier one; 409 for one that is over.
+         */
+        post: operations["arm_internal_v1_payer_links__link_id__token_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/internal/v1/traces/{subject}": {
         parameters: {
             query?: never;
@@ -2711,6 +3088,17 @@ export interface components {
             kind: string;
         };
         /**
+         * Address
+         * @description An e-mail address.
+         */
+        Address: {
+            /**
+             * Email
+             * @example amelie@example.org
+             */
+            email: string;
+        };
+        /**
          * AppIds
          * @description App IDs wished for; generated where left out.
          */
@@ -2729,6 +3117,17 @@ export interface components {
             app_id: string;
             /** Mode */
             mode: string;
+        };
+        /**
+         * Armed
+         * @description Where a mail's link leads, below the portal's address; in this answer and nowhere else.
+         */
+        Armed: {
+            /**
+             * Path
+             * @example /portal/invite/uN5vZ0m2qFh8x1c7Jr4kT9bW3yLpE6aD
+             */
+            path: string;
         };
         /**
          * Assignment
@@ -2807,6 +3206,32 @@ export interface components {
             balances: components["schemas"]["ClientAccount"][];
             /** Holdings */
             holdings: components["schemas"]["ClientHolding"][];
+        };
+        /**
+         * Brand
+         * @description Who sends the invoices.
+         */
+        Brand: {
+            /**
+             * Colour
+             * @example #1f4b99
+             */
+            colour: string;
+            /**
+             * Email
+             * @example billing@shop.example
+             */
+            email?: string | null;
+            /**
+             * Name
+             * @example Akaliza Shop
+             */
+            name: string;
+            /**
+             * Phone
+             * @example null
+             */
+            phone?: string | null;
         };
         /**
          * Client
@@ -3015,6 +3440,22 @@ export interface components {
             version: number;
         };
         /**
+         * Credit
+         * @description What a payer has with its issuer.
+         */
+        Credit: {
+            /**
+             * Amount Minor
+             * @example 500
+             */
+            amount_minor: number;
+            /**
+             * Currency
+             * @example RWF
+             */
+            currency: string;
+        };
+        /**
          * CreditUse
          * @description How much of the customer's credit is used; null: as far as it goes.
          */
@@ -3072,6 +3513,12 @@ export interface components {
              * @example +250788123456
              */
             phone?: string | null;
+            /**
+             * Portal Enabled
+             * @description may have a login; absent: off when made, else as it is
+             * @example true
+             */
+            portal_enabled?: boolean | null;
             /** Tax Id */
             tax_id?: string | null;
             /** Version */
@@ -3170,6 +3617,40 @@ export interface components {
             number: number;
             /** Status Code */
             status_code: number | null;
+        };
+        /**
+         * Details
+         * @description How a payer is reached, as it shall be; `version` as it was read. The e-mail address has a
+         *     path of its own: it moves once it is proven.
+         */
+        Details: {
+            /**
+             * Address
+             * @example KN 4 Ave
+             *     Kigali
+             */
+            address?: string | null;
+            /**
+             * Locale
+             * @default en
+             * @example fr
+             */
+            locale: string;
+            /**
+             * Name
+             * @example Amélie Uwase
+             */
+            name: string;
+            /**
+             * Phone
+             * @example +250788123456
+             */
+            phone?: string | null;
+            /**
+             * Version
+             * @example 3
+             */
+            version: number;
         };
         /**
          * Endpoint
@@ -4258,6 +4739,17 @@ export interface components {
             expires_at?: string | null;
         };
         /**
+         * LinkToken
+         * @description A link's token.
+         */
+        LinkToken: {
+            /**
+             * Token
+             * @example uN5vZ0m2qFh8x1c7Jr4kT9bW3yLpE6aD
+             */
+            token: string;
+        };
+        /**
          * LiveFunctions
          * @description What is live now, by name, of what was changed.
          */
@@ -4316,6 +4808,56 @@ export interface components {
             microservice: string;
             /** Mode */
             mode: string;
+        };
+        /**
+         * Me
+         * @description A payer as the ledger has it.
+         */
+        Me: {
+            /**
+             * Address
+             * @example KN 4 Ave
+             *     Kigali
+             */
+            address?: string | null;
+            /** Credit */
+            credit: components["schemas"]["Credit"][];
+            /**
+             * Email
+             * @example amelie@example.org
+             */
+            email?: string | null;
+            /**
+             * Id
+             * @example cus_019aa51c000070008000000000000011
+             */
+            id: string;
+            issuer: components["schemas"]["Brand"];
+            /**
+             * Locale
+             * @example en
+             */
+            locale: string;
+            /**
+             * Mode
+             * @example live
+             */
+            mode: string;
+            /**
+             * Name
+             * @example Amélie Uwase
+             */
+            name: string;
+            /**
+             * Phone
+             * @example +250788123456
+             */
+            phone?: string | null;
+            /**
+             * Version
+             * @example 3
+             */
+            version: number;
         };
         /**
          * MethodIn
@@ -4525,6 +5067,23 @@ export interface components {
             kind: string;
             /** Note */
             note?: string | null;
+        };
+        /**
+         * NewPassword
+         * @description A link's token with the password to have from now on.
+         */
+        NewPassword: {
+            /**
+             * Password
+             * @description 12 to 200 characters
+             * @example a long one of yours
+             */
+            password: string;
+            /**
+             * Token
+             * @example uN5vZ0m2qFh8x1c7Jr4kT9bW3yLpE6aD
+             */
+            token: string;
         };
         /**
          * NewPayout
@@ -4844,6 +5403,102 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * PayInvoice
+         * @description A wish to pay: all that is open, or a part where the issuer takes parts.
+         */
+        PayInvoice: {
+            /**
+             * Amount Minor
+             * @example null
+             */
+            amount_minor?: number | null;
+            /**
+             * Phone
+             * @example +250780000000
+             */
+            phone: string;
+            /**
+             * Service
+             * @example collection
+             */
+            service?: string | null;
+        };
+        /**
+         * PayerSession
+         * @description A payer's session; changes must carry `csrf_token` in the header X-CSRF-Token.
+         */
+        PayerSession: {
+            /**
+             * Csrf Token
+             * @example p9Jd0vY2m3Qx
+             */
+            csrf_token: string;
+            /**
+             * Expires At
+             * Format: date-time
+             * @example 2026-11-21T10:15:00Z
+             */
+            expires_at: string;
+            user: components["schemas"]["PayerUser"];
+        };
+        /**
+         * PayerSignIn
+         * @description A payer's login. `customer_id` chooses where one password opens several accounts.
+         */
+        PayerSignIn: {
+            /**
+             * Customer Id
+             * @example null
+             */
+            customer_id?: string | null;
+            /**
+             * Email
+             * @example amelie@example.org
+             */
+            email: string;
+            /**
+             * Password
+             * @example a long one of yours
+             */
+            password: string;
+        };
+        /**
+         * PayerUser
+         * @description Who is signed in.
+         */
+        PayerUser: {
+            /**
+             * Customer Id
+             * @example cus_019aa51c000070008000000000000011
+             */
+            customer_id: string;
+            /**
+             * Email
+             * @example amelie@example.org
+             */
+            email: string;
+            /**
+             * Issuer Name
+             * @example Akaliza Shop
+             */
+            issuer_name: string;
+            /**
+             * Locale
+             * @example en
+             */
+            locale: string;
+            /**
+             * Mode
+             * @example live
+             */
+            mode: string;
+            /**
+             * Name
+             * @example Amélie Uwase
+             */
+            name: string;
+        };
+        /**
          * Payment
          * @description A payment with its attempts.
          */
@@ -5079,6 +5734,45 @@ export interface components {
             reference?: string | null;
             /** Version */
             version: number;
+        };
+        /**
+         * PortalAccess
+         * @description A customer's way into the portal.
+         *
+         *     `state`: off (switched off or given up), no_email, making (the account is not here yet), ready
+         *     (to be invited), invited, active.
+         */
+        PortalAccess: {
+            /**
+             * Customer Id
+             * @example cus_019aa51c000070008000000000000011
+             */
+            customer_id: string;
+            /**
+             * Email
+             * @example amelie@example.org
+             */
+            email: string | null;
+            /**
+             * Invite Until
+             * @example 2026-11-28T08:00:00Z
+             */
+            invite_until?: string | null;
+            /**
+             * Invited At
+             * @example 2026-11-21T08:00:00Z
+             */
+            invited_at?: string | null;
+            /**
+             * Last Login At
+             * @example null
+             */
+            last_login_at?: string | null;
+            /**
+             * State
+             * @example invited
+             */
+            state: string;
         };
         /**
          * Posting
@@ -5460,6 +6154,13 @@ export interface components {
          * @description application/problem+json, with what some refusals add.
          */
         Refusal: {
+            /**
+             * Accounts
+             * @description several_accounts: customer_id and name of each
+             */
+            accounts?: {
+                [key: string]: string;
+            }[] | null;
             /**
              * Attempts Left
              * @description invalid_credentials: tries before a lock
@@ -7696,6 +8397,76 @@ export interface operations {
             };
         };
     };
+    look_bff_v1_customers__customer_id__portal_access_get: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                customer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PortalAccess"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    invite_bff_v1_customers__customer_id__portal_invites_post: {
+        parameters: {
+            query: {
+                mode: string;
+                /** @description whose; needed by users of several */
+                client_id?: string | null;
+            };
+            header?: never;
+            path: {
+                customer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PortalAccess"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
     dashboard_bff_v1_dashboard_get: {
         parameters: {
             query: {
@@ -9333,6 +10104,559 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Passed"];
                 };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    confirm_bff_v1_payer_email_verifications_confirm_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkToken"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    accept_bff_v1_payer_invites_accept_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPassword"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PayerSession"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    invoices_bff_v1_payer_invoices_get: {
+        parameters: {
+            query?: {
+                /** @description empty: all */
+                state?: "open" | "overdue" | "paid" | "";
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PassedPage"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    invoice_bff_v1_payer_invoices__invoice_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invoice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    paper_bff_v1_payer_invoices__invoice_id__pdf_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invoice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    pay_bff_v1_payer_invoices__invoice_id__pay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invoice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PayInvoice"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    status_bff_v1_payer_invoices__invoice_id__status_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invoice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    me_bff_v1_payer_me_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    change_bff_v1_payer_me_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Details"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    ask_email_bff_v1_payer_me_email_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Address"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    ask_reset_bff_v1_payer_password_resets_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Address"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    reset_bff_v1_payer_password_resets_complete_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPassword"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PayerSession"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    current_bff_v1_payer_session_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PayerSession"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    sign_in_bff_v1_payer_session_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PayerSignIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PayerSession"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    sign_out_bff_v1_payer_session_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    revoke_all_bff_v1_payer_session_revoke_all_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    statement_bff_v1_payer_statement_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passed"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Refusal"];
+                };
+            };
+        };
+    };
+    statement_pdf_bff_v1_payer_statement_pdf_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description A problem (RFC 9457) */
             default: {
@@ -12115,6 +13439,37 @@ export interface operations {
                     "application/json": {
                         [key: string]: string;
                     };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    arm_internal_v1_payer_links__link_id__token_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                link_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Armed"];
                 };
             };
             /** @description Validation Error */
