@@ -35,7 +35,7 @@ def test_gateway_killed_before_its_commit_answers_nothing_and_the_key_makes_one(
 ) -> None:
     """Row 1."""
     reference = house.reference()
-    trap = house.at_commit("gateway", reference, "hold_before")
+    trap = house.at_acceptance(reference, "hold_before")
     with sending(house, reference) as answers:
         trap.wait()
         house.kill("gateway")
@@ -52,7 +52,7 @@ def test_gateway_killed_before_its_commit_answers_nothing_and_the_key_makes_one(
 def test_gateway_killed_before_its_answer_replays_it_for_the_key(house: House) -> None:
     """Row 2."""
     reference = house.reference()
-    trap = house.at_commit("gateway", reference, "hold_after")
+    trap = house.at_acceptance(reference, "hold_after")
     with sending(house, reference) as answers:
         trap.wait()
         find = "select id from payments where reference = $1"

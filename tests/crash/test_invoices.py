@@ -73,7 +73,7 @@ def test_the_gateway_killed_before_its_answer_to_the_ledger_has_one_payment(hous
     """Row B16: the answer is lost, the key is sent again and finds its payment."""
     billing = billing_of(house)
     invoice = billing.invoice(5000)["id"]
-    trap = house.at_commit("gateway", invoice, "hold_after")
+    trap = house.at_acceptance(invoice, "hold_after")
     thread = press_pay(billing, invoice)
     trap.wait()
     house.kill("gateway")

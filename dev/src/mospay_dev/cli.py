@@ -282,11 +282,11 @@ def test(
 
 def _random_faults(minutes: float, seed: int | None, rate: float) -> bool:
     """Run random faults on a stack of their own; False when the promise did not hold."""
-    from mospay_dev.crash.house import House
+    from mospay_dev.crash.house import PATIENT, House
     from mospay_dev.crash.runner import run_faults
 
     chosen = secrets.randbelow(10**6) if seed is None else seed
-    house = House.open(FOLDER / "random", say)
+    house = House.open(FOLDER / "random", say, router=PATIENT)
     try:
         report = run_faults(
             house,

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,9 @@ FAST: dict[str, dict[str, str]] = {
     "ledger": {"LEDGER_INTENT_LEASE_SECONDS": "5"},
     "simulator": {"SIMULATOR_HANG_SECONDS": "20"},
 }
+# Of random runs: the stand-in of the provider is slowed, stopped and flooded as all else is, and
+# must not be believed that it knows no request while that still waits in its queue.
+PATIENT = {"ROUTER_NOT_FOUND_GRACE_SECONDS": "60"}
 LEASE_SECONDS = 7.0  # FAST: 3 s provider time-out, 1 s margin, 3 s spare
 # Services of the suite's own: a payer window that is over soon, a provider that may take its time.
 SPECIAL: dict[str, dict[str, Any]] = {
@@ -77,9 +80,20 @@ class House:
     replicas: set[str] = field(default_factory=set)
 
     @classmethod
-    def open(cls, folder: Path, say: Callable[[str], None], *, durable: bool = True) -> "House":
-        """Start everything below `folder` behind proxies, fsync on as in production; seed it."""
-        stack = Stack(folder, durable=durable, say=say, extra=FAST, proxied=True)
+    def open(
+        cls,
+        folder: Path,
+        say: Callable[[str], None],
+        *,
+        durable: bool = True,
+        router: Mapping[str, str] | None = None,
+    ) -> "House":
+        """Start everything below `folder` behind proxies, fsync on as in production; seed it.
+
+        `router` are settings of the router that are not as in FAST.
+        """
+        extra = FAST | {"payment-router": FAST["payment-router"] | dict(router or {})}
+        stack = Stack(folder, durable=durable, say=say, extra=extra, proxied=True)
         try:
             stack.prepare()
             stack.start(ALL)
@@ -151,6 +165,11 @@ class House:
         role = f"{SERVICES[process.partition('@')[0]].database}_worker"
         proxy = self.stack.proxy(process, "postgres")
         return proxy.trap(marker, act, then=COMMIT, seen=seen, label=role.encode())
+
+    def at_acceptance(self, marker: str, act: Act) -> Trap:
+        """Trap the gateway's acceptance that names `marker`: one statement that commits itself."""
+        label = f"{SERVICES['gateway'].database}_worker".encode()
+        return self.stack.proxy("gateway", "postgres").trap(marker, act, label=label)
 
     def at_publish(self, process: str, marker: str, act: Act) -> Trap:
         """Trap the publication of a pack that names `marker`; `after` holds its confirm."""
