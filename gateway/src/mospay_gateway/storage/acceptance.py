@@ -120,7 +120,7 @@ async def accept(
     """
     payments = [s.payment for s in submissions]
     daily = [s.daily for s in submissions]
-    rows = await database.fetch(
+    rows = await database.fetch_by_index(
         _ACCEPT,
         *[[getattr(p, name) for p in payments] for name in _FIRST],
         [p.fields for p in payments],

@@ -114,7 +114,7 @@ async def _no_reset(_: Any) -> None:
     """Nothing to reset: all work is in transactions and settings are SET LOCAL (kernel: 180 µs)."""
 
 
-async def open_pool(url: str, name: str, size: int, *, reset: bool = False) -> Any:
+async def open_pool(url: str, name: str, size: int, *, reset: bool = False, **settings: str) -> Any:
     """Open a pool of at most `size` connections; a database that is away is no error yet."""
     return await asyncpg.create_pool(
         url,
@@ -131,6 +131,7 @@ async def open_pool(url: str, name: str, size: int, *, reset: bool = False) -> A
             "timezone": "UTC",
             "idle_in_transaction_session_timeout": "60s",
             "lock_timeout": "10s",
+            **settings,
         },
     )
 
@@ -142,6 +143,7 @@ class Database:
         self._service, self._settings = service, settings
         self._workers: Any = None
         self._requests: Any = None
+        self._by_index: Any = None
 
     async def open(self) -> None:
         """Open both pools."""
@@ -154,10 +156,18 @@ class Database:
             f"{self._service}-http",
             settings.request_pool_size,
         )
+        # A plan made while a table was empty reads it from end to end, and is kept until the table
+        # is analyzed: a minute, of which every batch costs more than the one before.
+        self._by_index = await open_pool(
+            settings.worker_database_url.get_secret_value(),
+            f"{self._service}-index",
+            2,
+            enable_seqscan="off",
+        )
 
     async def close(self) -> None:
         """Close both pools, waiting a little for what still runs."""
-        for pool in (self._workers, self._requests):
+        for pool in (self._workers, self._requests, self._by_index):
             if pool is not None:
                 try:
                     await asyncio.wait_for(pool.close(), 5)
@@ -192,6 +202,12 @@ class Database:
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         """Run one statement as the worker role, a transaction by itself, and return its rows."""
         async with self._workers.acquire() as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(sql, *args)
+        return rows
+
+    async def fetch_by_index(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        """As `fetch`, for a hot statement whose tables are never to be read from end to end."""
+        async with self._by_index.acquire() as connection:
             rows: list[asyncpg.Record] = await connection.fetch(sql, *args)
         return rows
 
