@@ -8,7 +8,7 @@ import asyncpg
 from mospay_shared.chassis.database import Tx
 
 from mospay_ledger.domain.invoices import Row
-from mospay_ledger.storage.reads import VERSION_BEFORE
+from mospay_ledger.storage.reads import POSTED_BETWEEN
 
 _CURRENCIES = """
 select distinct currency from accounts where kind in ('fees', 'refunds') and mode = $1
@@ -17,10 +17,7 @@ order by currency"""
 _WAITING = f"""
 select distinct e.client_id
 from unnest($1::text[]) as a(id)
-cross join lateral (select {VERSION_BEFORE.format(at="$2")} as first,
-    {VERSION_BEFORE.format(at="$3")} as last) span
-join postings p on p.account_id = a.id and p.account_version > span.first
-    and p.account_version <= span.last
+{POSTED_BETWEEN}
 join journal_entries e on e.id = p.entry_id
 where not exists (select from fee_invoices f where f.client_id = e.client_id
         and (f.mode, f.currency, f.month) = ($4, $5, $6))

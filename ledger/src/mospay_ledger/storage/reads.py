@@ -25,6 +25,11 @@ VERSION_BEFORE = """coalesce((
     where account_id = a.id and posted_at < {at} and closing
     order by posted_at desc, account_version desc limit 1), 0)"""
 VERSION_AT = VERSION_BEFORE.replace("<", "<=")
+# Postings `p` to accounts `a` from $2 until before $3.
+POSTED_BETWEEN = f"""cross join lateral (select {VERSION_BEFORE.format(at="$2")} as first,
+    {VERSION_BEFORE.format(at="$3")} as last) span
+join postings p on p.account_id = a.id and p.account_version > span.first
+    and p.account_version <= span.last"""
 _TRIAL = """
 with books as (
     select a.id, a.kind, a.client_id, a.currency, {columns}

@@ -5,7 +5,7 @@ import datetime as dt
 import asyncpg
 from mospay_shared.chassis.database import Tx
 
-from mospay_ledger.storage.reads import VERSION_AT, VERSION_BEFORE
+from mospay_ledger.storage.reads import POSTED_BETWEEN, VERSION_AT, VERSION_BEFORE
 
 # What is posted in one transaction has one time: of that time, what is up to an entry counts too.
 _OPENING = f"""
@@ -27,10 +27,7 @@ select p.entry_id, p.posted_at, e.kind, e.payment_id, e.refund_id, e.effect_key,
     coalesce(-sum(p.amount_minor) filter (where p.account_id = $6), 0)::bigint as debt_minor,
     -sum(p.amount_minor)::bigint as change_minor
 from unnest($1::text[]) as a(id)
-cross join lateral (select {VERSION_BEFORE.format(at="$2")} as first,
-    {VERSION_BEFORE.format(at="$3")} as last) span
-join postings p on p.account_id = a.id and p.account_version > span.first
-    and p.account_version <= span.last
+{POSTED_BETWEEN}
 join journal_entries e on e.id = p.entry_id
 where (p.posted_at > $2 or p.entry_id > $8)
 group by p.entry_id, p.posted_at, e.kind, e.payment_id, e.refund_id, e.effect_key, e.amount_minor

@@ -121,7 +121,7 @@ async def logins(tx: Tx, email: str) -> list[asyncpg.Record]:
 
 
 async def account(tx: Tx, customer_id: str, *, hold: bool = False) -> asyncpg.Record | None:
-    """Return an account with `live` and whether it `has_login`, where `tx` sees it."""
+    """Return an account and whether it is `live`: switched on, with an address."""
     lock = " for update of a" if hold else ""
     return await tx.row(
         f"select a.*, {_LIVE} as live from payer_accounts a where customer_id = $1{lock}",
