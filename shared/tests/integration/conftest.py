@@ -23,6 +23,7 @@ TABLES = [
     *schema.OUTBOX_AND_INBOX_V1,
     *schema.PARTITIONS_V1,
     *schema.DIRECTORY_V1,
+    *schema.DIRECTORY_V2,
     "create table effects (id text, client_id text, at timestamptz default clock_timestamp())",
     "create table alembic_version (version_num text)",
     "insert into alembic_version values ('')",

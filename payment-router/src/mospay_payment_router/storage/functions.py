@@ -4,17 +4,15 @@ Memory follows these tables by what changed lately: nothing here grows with the 
 from one look to the next.
 """
 
-import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import asyncpg
 from mospay_shared.chassis.database import Tx
+from mospay_shared.chassis.following import HORIZON, NEWER
 
 from mospay_payment_router.domain.functions import Key, Pair
 
-EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
-OVERLAP = dt.timedelta(seconds=30)  # commits may become visible out of order
 # One pass over the catalogue: how many there are, and the names of those made since the last look.
 # Versions (`name@v3`) never change, so what they read is in their own row.
 _LOOK = """
@@ -37,8 +35,7 @@ where p.pronamespace = 'fx'::regnamespace and p.prokind = 'f'
 _COLUMNS = """
 app_id, microservice, service, route, client_id, mode, service_id, call_name, response_name,
 enquiry_name, enquiry_response_name, version, refused, final_on_2xx, failed_statuses"""
-_MAPPINGS = f"select {_COLUMNS} from provider_functions where changed_at > $1"
-_TOTAL = "select count(*) as total, now() as at from provider_functions"
+_MAPPINGS = f"select {_COLUMNS} from provider_functions where {NEWER}"
 _INSERT = """
 insert into provider_functions (app_id, microservice, service, route, client_id, mode, service_id,
     call_name, response_name, enquiry_name, enquiry_response_name, refused)
@@ -52,9 +49,9 @@ select u.name, 1, 'live', case when u.made then 'default' else 'existing' end, u
         where p.pronamespace = 'fx'::regnamespace and p.proname = u.name
         order by p.pronargs limit 1) end, clock_timestamp()
 from unnest($1::text[], $2::text[], $3::bool[]) as u(name, kind, made) on conflict do nothing"""
-_LIVE = """
+_LIVE = f"""
 select name, version, call_name, reads_secrets from function_versions
-where state = 'live' and changed_at > $1 and (not $2 or version > 1 or reads_secrets)"""
+where state = 'live' and {NEWER} and ($1 <> '0' or version > 1 or reads_secrets)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +109,14 @@ async def foreign_functions(tx: Tx, names: Sequence[str]) -> set[str]:
     return {row["name"] for row in await tx.fetch(_FOREIGN, list(names))}
 
 
-async def mappings_since(tx: Tx, since: dt.datetime) -> list[Mapping]:
-    """Return mappings changed after a moment (less an overlap)."""
-    return [mapping_of(row) for row in await tx.fetch(_MAPPINGS, max(EPOCH, since - OVERLAP))]
+async def horizon(tx: Tx) -> int:
+    """Return where the look after this one starts (chassis.following); asked before it reads."""
+    return int(await tx.value(f"select {HORIZON}"))
 
 
-async def count_mappings(tx: Tx) -> tuple[int, dt.datetime]:
-    """Return how many mappings there are, and when by the database's clock `tx` began."""
-    row = await tx.row(_TOTAL)
-    assert row is not None
-    return row["total"], row["at"]
+async def mappings_since(tx: Tx, since: int) -> list[Mapping]:
+    """Return mappings that are new or changed since a look; 0 returns all."""
+    return [mapping_of(row) for row in await tx.fetch(_MAPPINGS, str(since))]
 
 
 def mapping_of(row: asyncpg.Record) -> Mapping:
@@ -146,12 +141,12 @@ def mapping_of(row: asyncpg.Record) -> Mapping:
     )
 
 
-async def live_since(tx: Tx, since: dt.datetime) -> dict[str, Live]:
-    """Return live versions changed after a moment (less an overlap).
+async def live_since(tx: Tx, since: int) -> dict[str, Live]:
+    """Return live versions that are new or changed since a look.
 
-    The first time, those that say no more than their name are left out: they are most.
+    The first time (0), those that say no more than their name are left out: they are most.
     """
-    rows = await tx.fetch(_LIVE, max(EPOCH, since - OVERLAP), since == EPOCH)
+    rows = await tx.fetch(_LIVE, str(since))
     return {r["name"]: Live(r["version"], r["call_name"], r["reads_secrets"]) for r in rows}
 
 

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from mospay_shared.chassis.database import Tx
+from mospay_shared.chassis.following import HORIZON, NEWER
 
 from mospay_payment_router.domain.breaker import Change
 
-EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
-OVERLAP = dt.timedelta(seconds=10)  # commits may become visible out of order
-_CREDENTIALS = """
-select client_id, mode, microservice, sealed, version, deleted, updated_at
-from provider_credentials where updated_at > $1"""
+_CREDENTIALS = f"""
+select client_id, mode, microservice, sealed, version, deleted, {HORIZON}
+from provider_credentials where {NEWER}"""
 _PUT_CREDENTIAL = """
 insert into provider_credentials as c
     (client_id, mode, microservice, sealed, names, version, updated_by)
@@ -55,9 +54,9 @@ select microservice, mode, state, reason, failures, calls, changed_at from provi
 order by microservice, mode limit 1000"""
 
 
-async def credentials_since(tx: Tx, since: dt.datetime) -> list[Any]:
-    """Return sealed credentials changed after a moment (less an overlap), deleted ones too."""
-    rows: list[Any] = await tx.fetch(_CREDENTIALS, max(EPOCH, since - OVERLAP))
+async def credentials_since(tx: Tx, horizon: int) -> list[Any]:
+    """Return sealed credentials changed since a look (chassis.following), deleted ones too."""
+    rows: list[Any] = await tx.fetch(_CREDENTIALS, str(horizon))
     return rows
 
 

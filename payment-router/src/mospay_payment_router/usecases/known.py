@@ -1,6 +1,5 @@
 """Provider functions at hand in memory, followed by what changed: a look costs the same for all."""
 
-import datetime as dt
 import time
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from mospay_shared.chassis.database import Tx
 from mospay_payment_router.domain.functions import Key
 from mospay_payment_router.domain.versions import names_of, stems
 from mospay_payment_router.storage import functions
-from mospay_payment_router.storage.functions import EPOCH, Live, Mapping
+from mospay_payment_router.storage.functions import Live, Mapping
 
 # Only PostgreSQL's own catalogue tells of functions that a person replaced by hand, and it has to
 # be read from end to end: that takes at most this share of the time.
@@ -35,7 +34,7 @@ class News:
 
     mapped: list[Mapping]
     lived: dict[str, Live]
-    at: dt.datetime
+    horizon: int
     seen: Seen | None
     next_look: float
 
@@ -48,7 +47,7 @@ class KnownFunctions:
         self._live: dict[str, Live] = {}
         self._secrets: dict[str, bool] = {}
         self._by_call: dict[str, set[Key]] = {}
-        self._read_at = EPOCH
+        self._read_to = 0
         self._horizon: str | None = None
         self._total, self._next_look = 0, 0.0
 
@@ -83,14 +82,16 @@ class KnownFunctions:
 
         Mappings come first: what they need was committed with them, so what is read later has it.
         """
-        mapped, at = await self._mappings(tx)
-        found = await functions.live_since(tx, self._read_at)
+        horizon = await functions.horizon(tx)
+        told = await functions.mappings_since(tx, self._read_to)
+        mapped = [m for m in told if self.mappings.get(m.key) != m]
+        found = await functions.live_since(tx, self._read_to)
         lived = {name: one for name, one in found.items() if self._moves(name, one)}
         seen: Seen | None = None
         next_look = self._next_look
         if mapped or lived or time.monotonic() >= next_look:
             seen, next_look = await self._look(tx)
-        return News(mapped, lived, at, seen, next_look)
+        return News(mapped, lived, horizon, seen, next_look)
 
     def apply(self, news: News) -> set[Key]:
         """Take over what was read, all at once; return the keys that were touched.
@@ -110,7 +111,7 @@ class KnownFunctions:
                 self._live[name] = one
         if news.seen is not None:
             touched |= self._apply_look(news.seen)
-        self._read_at, self._next_look = news.at, news.next_look
+        self._read_to, self._next_look = news.horizon, news.next_look
         return touched
 
     def _apply_look(self, seen: Seen) -> set[Key]:
@@ -128,15 +129,6 @@ class KnownFunctions:
         """Say whether a live version is another one than is known here."""
         known = self._live.get(name)
         return known != one and not (known is None and _plain(name, one))
-
-    async def _mappings(self, tx: Tx) -> tuple[list[Mapping], dt.datetime]:
-        """Return mappings that are new or changed, and when this was read."""
-        found = await functions.mappings_since(tx, self._read_at)
-        unknown = sum(1 for mapping in found if mapping.key not in self.mappings)
-        total, at = await functions.count_mappings(tx)
-        if total > len(self.mappings) + unknown:  # a late commit
-            found = await functions.mappings_since(tx, EPOCH)
-        return [m for m in found if self.mappings.get(m.key) != m], at
 
     async def _look(self, tx: Tx) -> tuple[Seen, float]:
         """See what was made or replaced by hand in schema fx, and say when to look again."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import orjson
 import structlog
 from mospay_shared.chassis.database import Database
+from mospay_shared.chassis.following import read_to
 from mospay_shared.chassis.outbox import Relay
 from mospay_shared.chassis.sealed import Sealer
 from mospay_shared.chassis.workers import Worker
@@ -32,7 +33,7 @@ class Providers:
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database, self._sealer = database, sealer
         self._sealed: dict[Key, SealedSecrets] = {}
-        self._since = providers.EPOCH
+        self._horizon = 0  # transactions before this one have been read
         self._mark: tuple[object, ...] = ()
         self.rules: list[Rule] = []
         self.worker = Worker("providers", self._turn, RELOAD_SECONDS)
@@ -43,12 +44,12 @@ class Providers:
 
     async def _turn(self) -> int:
         async with self._database.transaction() as tx:
-            rows = await providers.credentials_since(tx, self._since)
+            rows = await providers.credentials_since(tx, self._horizon)
             mark = await providers.rules_mark(tx)
             found = await providers.rules(tx) if mark != self._mark else None
+        self._horizon = read_to(rows, self._horizon)
         for row in rows:
             key = (row["client_id"], row["mode"], row["microservice"])
-            self._since = max(self._since, row["updated_at"])
             self._sealed.pop(key, None)
             if not row["deleted"]:
                 self._sealed[key] = SealedSecrets(**row["sealed"])

@@ -13,6 +13,7 @@ import structlog
 
 from mospay_shared.chassis.broker import QueueSpec
 from mospay_shared.chassis.database import Database, Tx
+from mospay_shared.chassis.following import HORIZON, NEWER, read_to
 from mospay_shared.chassis.inbox import Handler, Subscription
 from mospay_shared.chassis.outbox import Relay
 from mospay_shared.chassis.workers import Worker
@@ -30,7 +31,6 @@ from mospay_shared.ids import new_id
 
 log = structlog.get_logger()
 POLL_SECONDS = 0.5  # a revocation is known everywhere within a second
-OVERLAP = dt.timedelta(seconds=10)  # commits may become visible out of order
 ASK_AGAIN = dt.timedelta(seconds=5)
 KINDS = ("company", "client", "service", "assignment", "credential", "ip_rule")
 Change = Callable[[str, str, dict[str, Any] | None], None]
@@ -42,9 +42,9 @@ select * from unnest($1::text[], $2::text[], $3::bigint[], $4::bool[], $5::jsonb
 on conflict (kind, entity_id) do update set version = excluded.version,
     deleted = excluded.deleted, body = excluded.body, changed_at = clock_timestamp()
 where directory_entity.version < excluded.version"""
-_CHANGED = """
-select kind, entity_id, version, deleted, body, changed_at from directory_entity
-where changed_at > $1 order by changed_at"""
+_CHANGED = f"""
+select kind, entity_id, version, deleted, body, {HORIZON} from directory_entity
+where {NEWER} order by changed_in, version"""  # noqa: S608 (two constants)
 _DONE = """
 update directory_snapshot set parts_done = parts_done or $2,
     credentials_done = credentials_done or $3, high_water = coalesce($4, high_water)
@@ -69,7 +69,7 @@ class DirectoryReplica:
         self.kinds = frozenset(kinds)
         self._entities: dict[tuple[str, str], dict[str, Any]] = {}
         self._versions: dict[tuple[str, str], int] = {}
-        self._since = dt.datetime.fromtimestamp(0, dt.UTC)
+        self._horizon = 0  # transactions before this one have been read
         self._listeners: list[Change] = []
         self.complete = False
         self.version = 0  # the highest directory version seen
@@ -171,10 +171,10 @@ class DirectoryReplica:
         """Bring memory up to what the database holds."""
         # asked first: what is complete now is in the rows that are read after it
         complete = self.complete or bool((await self._database.fetch(_COMPLETE))[0][0])
-        rows = await self._database.fetch(_CHANGED, self._since - OVERLAP)
+        rows = await self._database.fetch(_CHANGED, str(self._horizon))
+        self._horizon = read_to(rows, self._horizon)
         for row in rows:
             key = (row["kind"], row["entity_id"])
-            self._since = max(self._since, row["changed_at"])
             if self._versions.get(key, 0) >= row["version"]:
                 continue
             self._versions[key] = row["version"]

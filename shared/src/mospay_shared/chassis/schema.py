@@ -5,6 +5,8 @@ A statement list never changes once released; a later shape gets a new function 
 
 import datetime as dt
 
+from mospay_shared.chassis.following import followed_v1
+
 OUTBOX_AND_INBOX_V1 = [
     """create table outbox (
         id text primary key, type text not null, subject text not null, command boolean not null,
@@ -76,3 +78,6 @@ DIRECTORY_V1 = [
         credentials boolean not null, parts_done boolean not null default false,
         credentials_done boolean not null default false, high_water bigint)""",
 ]
+
+# After DIRECTORY_V1.
+DIRECTORY_V2 = [*followed_v1("directory_entity"), "drop index directory_entity_changed"]
