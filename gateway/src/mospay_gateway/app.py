@@ -119,7 +119,7 @@ def _add_layers(app: FastAPI, settings: GatewaySettings, api_log: ApiLog, gate: 
             allow_methods=["GET", "POST"],
             allow_headers=[
                 "Authorization", "X-API-Key", "App-ID", "Content-Type", "Idempotency-Key",
-                "Prefer", "X-Request-Id",
+                "Prefer", "X-Device-Id", "X-Request-Id",
             ],
             expose_headers=[
                 "Location", "Retry-After", "Idempotent-Replayed", "X-Request-Id", "RateLimit",

@@ -137,6 +137,41 @@ async def test_two_people_end_an_unknown_refund(
     assert sent.count("/collection/refund") == 1, "nothing is sent for a resolution"
 
 
+async def test_a_refund_left_pending_for_a_day_is_unknown_still_asked_about_and_people_end_it(
+    stage: Stage, provider: Answering
+) -> None:
+    provider.plays["refund"] = provider.plays["refund_enquiry"] = [
+        lambda r: (200, {"outcome": "pending", "reference": r})
+    ]
+    merchant = await stage.merchant(provider.url)
+    payment_id = await stage.pay(merchant)
+    await stage.ends(payment_id, "succeeded")
+    told = command(merchant, payment_id)
+    await stage.publish(message(told))
+
+    async def asked() -> bool:
+        sql = "select enquiries > 0 from refunds where id = $1 and status = 'pending'"
+        return bool(await stage.database.fetchval(sql, told.refund_id))
+
+    await until(asked)
+    await stage.database.execute(
+        "update refunds set created_at = now() - interval '25 h', next_action_at = now() "
+        "where id = $1",
+        told.refund_id,
+    )
+    row = await ends(stage, told.refund_id, "unknown", "unresolved")
+    assert (row["version"], row["reason_code"]) == (2, "left_pending")
+    assert row["next_action_at"] is not None, "the provider may still say"
+    assert await purse(stage, payment_id) == (400, 0, 0)
+    await stage.publish(resolution(told, outcome="failed"))
+    await ends(stage, told.refund_id, "failed")
+    assert await purse(stage, payment_id) == (0, 0, 0)
+    provider.plays["refund_enquiry"] = [gave_back]
+    body = orjson.dumps({"reference": told.refund_id, "outcome": "succeeded", "amount": "400"})
+    await stage.callback(merchant.microservice, body, {})  # unsigned: it only asks
+    assert (await ends(stage, told.refund_id, "succeeded"))["late"] is True
+
+
 async def test_a_resolution_told_again_changes_nothing_more(
     stage: Stage, provider: Answering
 ) -> None:

@@ -11,7 +11,7 @@ OF_THE_UNKNOWN = {
     "output_without_outcome", "not_found_unproven", "not_found_yet", "not_found", "enquiry_failed",
     "reference_mismatch", "contradictory_answer", "amount_missing", "amount_unreadable",
     "unknown_outcome", "response_function_failed", "settling_failed", "router_restored",
-    "no_enquiry",
+    "no_enquiry", "left_pending",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from mospay_shared.contracts import (
 )
 from mospay_shared.money import format_minor
 
-from mospay_payment_router.domain.answers import Finding
+from mospay_payment_router.domain.answers import Finding, undefined
 from mospay_payment_router.domain.payments import SOURCE, Payment
 from mospay_payment_router.domain.reasons import advice
 from mospay_payment_router.domain.states import Evidence
@@ -174,6 +174,14 @@ def resolution(command: ResolveRefundV1) -> Finding:
     if command.outcome == "succeeded":
         return Finding(_E.PEOPLE_SUCCEEDED)
     return Finding(_E.PEOPLE_FAILED, None, "resolved_failed", command.reason)
+
+
+def left_pending() -> Finding:
+    """Return what is known of a refund that its provider has called pending for too long: nothing.
+
+    As `unknown` it is still asked about, and two people may end it.
+    """
+    return undefined("left_pending", "the provider has neither made nor refused it for a long time")
 
 
 def contradicts(status: RefundStatus, evidence: Evidence) -> bool:

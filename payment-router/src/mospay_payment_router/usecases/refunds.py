@@ -335,6 +335,9 @@ class Refunds:
         if asked is not None:
             now = replace(now, enquiries=before.enquiries + 1)
             await storage.record_enquiry(tx, asked[0], now, asked[1], asked[2], finding)
+        if now.status is RefundStatus.PENDING and self._old(before):
+            finding = domain.left_pending()
+            now = domain.after(now, finding)
         purse = (await storage.purses(tx, [payment_id]))[payment_id]
         settled = domain.settle_purse(purse, before, now, payment.amount_minor)
         if settled.over_minor > purse.over_minor:

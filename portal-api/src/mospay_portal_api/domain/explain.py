@@ -77,6 +77,7 @@ _REASONS = {
     ),
     "no_answer": ("The provider did not answer in time.", ""),
     "lease_expired": ("We were interrupted while the provider was working on it.", ""),
+    "left_pending": ("The provider has neither made nor refused it for a long time.", ""),
     "not_found_yet": ("The provider does not know the payment yet.", ""),
     "enquiry_failed": ("The provider could not be asked how it ended.", ""),
     "not_found_unproven": (
