@@ -1,9 +1,10 @@
 """`functions`: what a payment costs the router with 1, 100 and 10,000 clients in the directory.
 
 The router alone: commands come over its own queue, the simulator answers at once, nobody else runs.
-CPU of the router's process and of all of PostgreSQL, a payment, on one stack that grows from one
-size to the next. At each size, runs with traffic over all clients take turns with runs of a single
-one: what else the machine does meets both. At last OWN clients get versions of their own.
+CPU of the router's process and of all of PostgreSQL, a payment. Two such stacks stand side by side:
+one keeps a single client, the other grows from size to size. Runs of the single client, of all
+clients, and of one among all take turns: what else the machine does meets each of them, and both
+stacks have as many payments. At last OWN clients get versions of their own.
 `--seconds` is not used: a run is PAYMENTS payments, there are RUNS of each, the median counts.
 """
 
@@ -27,7 +28,7 @@ from mospay_shared.contracts import Outgoing, ProcessPaymentV1, outgoing
 from mospay_shared.contracts.directory import AppV1, AssignmentV1, ClientV1, ServiceV1
 from mospay_shared.ids import new_id
 
-SIZES = (1, 100, 10_000)
+SIZES = (100, 10_000)  # beside one client
 PAYMENTS, RUNS, PACK = 5_000, 5, 20
 OWN = 1_000  # clients with versions of their own, of the largest size
 IDLE_SECONDS = 20.0
@@ -35,6 +36,7 @@ ROUTER = "payment-router"
 SERVICE_ID = "srv_bench"
 # One client's traffic must not wait for its share of the slots: that is another cost.
 WIDE = {f"ROUTER_IN_FLIGHT{part}": "5000" for part in ("", "_PER_CLIENT", "_PER_PROVIDER")}
+Rows = list[dict[str, object]]
 
 
 @dataclass
@@ -101,14 +103,6 @@ class House:
                  "rate": PAYMENTS / seconds}  # fmt: skip
         harness.say(f"  {self.clients} clients, traffic over {clients}: {found}")
         return {**found, "total": found["router"] + found["postgres"]}
-
-    async def costs(self, *spreads: int) -> list[dict[str, float]]:
-        """Return the median of RUNS for each number of busy clients, taken in turns."""
-        found: list[list[dict[str, float]]] = [[] for _ in spreads]
-        for _ in range(RUNS):
-            for runs, clients in zip(found, spreads, strict=True):
-                runs.append(await self.run(clients))
-        return [{key: harness.median([r[key] for r in runs]) for key in runs[0]} for runs in found]
 
     async def own_versions(self, count: int) -> None:
         """Give clients versions of their own: the source of the template, as a person posts it."""
@@ -226,37 +220,59 @@ async def _house(stack: Stack) -> AsyncIterator[House]:
     await database.close()
 
 
-async def _measure(stack: Stack) -> tuple[list[dict[str, object]], dict[str, float]]:
-    rows: list[dict[str, object]] = []
+async def _costs(*runs: tuple[House, int]) -> list[dict[str, float]]:
+    """Return the median of RUNS for each house and number of busy clients, taken in turns."""
+    found: list[list[dict[str, float]]] = [[] for _ in runs]
+    for _ in range(RUNS):
+        for kept, (house, clients) in zip(found, runs, strict=True):
+            kept.append(await house.run(clients))
+    return [{key: harness.median([r[key] for r in of]) for key in of[0]} for of in found]
+
+
+async def _sized(single: House, house: House, size: int) -> tuple[Rows, dict[str, float]]:
+    """Grow to a size and measure it beside the single client."""
+    rows: Rows = []
+    before = house.clients
+    harness.say(f"growing to {size} clients")
+    grown = await house.grow(size)
+    if size - before > 1_000:
+        rows.append(harness.result("functions.made", (size - before) / grown, "clients/s"))
+    # every session meets every function; both stacks get as many payments
+    warm = max(2 * size, 2_000)
+    await asyncio.gather(single.pay(warm, 1), house.pay(warm, size))
+    one, all_busy, one_busy = await _costs((single, 1), (house, size), (house, 1))
+    rows += _figures(f"1_beside_{size}", one, single)
+    rows += _figures(str(size), all_busy, house) + _figures(f"{size}_one_busy", one_busy, house)
+    for name, of in ((f"1_beside_{size}", single), (str(size), house)):
+        rows.append(harness.result(f"functions.idle_{name}", await of.idle(), "core-ms/s"))
+    return rows, {
+        str(size): all_busy["total"] / one["total"],
+        f"{size}_one_busy": one_busy["total"] / one["total"],
+    }
+
+
+async def _measure(alone: Stack, growing: Stack) -> tuple[Rows, dict[str, float]]:
+    rows: Rows = []
     ratios: dict[str, float] = {}
-    async with _house(stack) as house:
+    async with _house(alone) as single, _house(growing) as house:
+        await single.grow(1)
         for size in SIZES:
-            harness.say(f"growing to {size} clients")
-            before = house.clients
-            grown = await house.grow(size)
-            if size - before > 1_000:
-                rate = (size - before) / grown
-                rows.append(harness.result("functions.made", rate, "clients/s"))
-            await house.pay(max(2 * size, 2_000), size)  # every session meets every function
-            one, *spread = await house.costs(*dict.fromkeys((1, size)))
-            cost = spread[0] if spread else one
-            ratios[str(size)] = cost["total"] / one["total"]
-            ratios[f"{size}_directory"] = one["total"] / ratios.setdefault("first", one["total"])
-            rows += _figures(str(size), cost, house) + _figures(f"{size}_one_busy", one, house)
-            idle = await house.idle()
-            rows.append(harness.result(f"functions.idle_{size}", idle, "core-ms/s"))
+            found, compared = await _sized(single, house, size)
+            rows += found
+            ratios |= compared
         harness.say(f"{OWN} clients get versions of their own")
         await house.own_versions(OWN)
         await house.pay(2 * OWN, OWN)
-        one, own = await house.costs(1, OWN)
+        one, own = await _costs((single, 1), (house, OWN))
         ratios["versions"] = own["total"] / one["total"]
         rows += _figures(f"{OWN}_versions", own, house)
         left = "select count(*) from payments where status <> 'succeeded'"
-        assert not await house.database.fetchval(left), "a payment did not end well"
+        for each in (single, house):
+            assert not await each.database.fetchval(left), "a payment did not end well"
     return rows, ratios
 
 
-def _figures(name: str, cost: dict[str, float], house: House) -> list[dict[str, object]]:
+def _figures(name: str, cost: dict[str, float], house: House) -> Rows:
     router, session = house.memory()
     return [
         *(
@@ -270,22 +286,24 @@ def _figures(name: str, cost: dict[str, float], house: House) -> list[dict[str, 
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run on a fresh stack of its own with the router and the simulator alone."""
+    """Run on two fresh stacks, each of the router and the simulator alone."""
     chosen = harness.options(arguments, seconds=0)
-    folder = ROOT / ".mospay/bench-functions"
     extra = {
         "simulator": {"SIMULATOR_RECORD": "memory", "SIMULATOR_DELAY_MS": "0"},
         ROUTER: {"ROUTER_LOG_LEVEL": "warning", **WIDE},
     }
-    shutil.rmtree(folder, ignore_errors=True)
-    stack = Stack(folder, durable=True, say=harness.say, extra=extra)
+    stacks: list[Stack] = []
     try:
-        stack.prepare()
-        stack.start(("simulator", ROUTER))
-        rows, ratios = asyncio.run(_measure(stack))
+        for name in ("one", "many"):
+            folder = ROOT / ".mospay/bench-functions" / name
+            shutil.rmtree(folder, ignore_errors=True)
+            stacks.append(Stack(folder, durable=True, say=harness.say, extra=extra))
+            stacks[-1].prepare()
+            stacks[-1].start(("simulator", ROUTER))
+        rows, ratios = asyncio.run(_measure(*stacks))
     finally:
-        stack.stop()
-    del ratios["first"], ratios["1"], ratios["1_directory"]
+        for stack in stacks:
+            stack.stop()
     for name, ratio in ratios.items():
         rows.append(harness.result(f"functions.ratio_{name}", ratio, "times one", goal="<= 1.2"))
     return harness.report("functions", None, rows, {}, chosen)
