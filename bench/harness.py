@@ -25,6 +25,18 @@ from mospay_dev.demo.seed import Seed, seed
 from mospay_dev.services import ROOT, SERVICES
 from mospay_dev.stack import EXTRAS, Stack
 
+_SINCE = psutil.cpu_times()  # of the whole machine, when the bench began
+
+
+def stolen_share() -> float:
+    """Return the share of the machine's time since the bench began that its host gave to others.
+
+    Without it a figure of a shared machine can't be read: what is stolen lowers every rate.
+    """
+    now = psutil.cpu_times()
+    whole = sum(now) - sum(_SINCE)
+    return float(getattr(now, "steal", 0.0) - getattr(_SINCE, "steal", 0.0)) / max(whole, 1e-9)
+
 
 def say(text: str) -> None:
     """Tell what happens now."""
@@ -276,6 +288,7 @@ def report(
         "commit": commit,
         "machine": f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total >> 30} GiB, "
         f"Python {platform.python_version()}",
+        "stolen_share": round(stolen_share(), 3),
         "seconds": chosen.seconds,
         "audit": audit.summary() if audit else None,
         "results": results,
@@ -284,6 +297,7 @@ def report(
     for row in results:
         limit = f"  (limit in the same run {row['limit']})" if row["limit"] else ""
         print(f"{row['name']:28} {row['value']:>12,.1f} {row['unit']}{limit}")
+    print(f"{stolen_share():.1%} of the machine's time went to its neighbours meanwhile")
     if cores:
         total = sum(v for k, v in cores.items() if k != "load generator")
         print("core-ms a payment: " + ", ".join(f"{k} {v}" for k, v in sorted(cores.items())))
