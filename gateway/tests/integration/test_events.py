@@ -321,6 +321,7 @@ async def test_reporter_away_is_503(
     [
         ("analytics", "start_date"),
         ("analytics?start_date=x&end_date=2026-01-01", "start_date"),
+        ("analytics?start_date=1767225600&end_date=2026-01-01", "start_date"),
         ("analytics?start_date=2026-01-02&end_date=2026-01-01", "end_date"),
         ("analytics?start_date=2024-01-01&end_date=2026-01-01", "end_date"),
         ("analytics?start_date=2026-01-01&end_date=2026-03-01&granularity=hourly", "end_date"),

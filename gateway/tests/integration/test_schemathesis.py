@@ -50,6 +50,7 @@ class Live:
     url: str
     merchant: Merchant
     env: dict[str, str]
+    calls: dict[str, int]  # by operation, those of Schemathesis
 
     def headers(self, path: str) -> dict[str, str]:
         """Return what lets a caller in at a path."""
@@ -132,8 +133,10 @@ def house_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def live(gateway_env: dict[str, str], infrastructure: Any, house_url: str) -> Iterator[Live]:
-    """A gateway process."""
+def live(
+    gateway_env: dict[str, str], infrastructure: Any, house_url: str, request: pytest.FixtureRequest
+) -> Iterator[Live]:
+    """A gateway process; in the end it is told how many calls it has answered."""
     env = {
         **gateway_env,
         "GATEWAY_REPORTER_URL": house_url,
@@ -160,7 +163,11 @@ def live(gateway_env: dict[str, str], infrastructure: Any, house_url: str) -> It
                 pass
             assert process.poll() is None and time.monotonic() < until, "it did not start"
             time.sleep(0.05)
-        yield Live(url, merchant, env)
+        made = Live(url, merchant, env, {})
+        yield made
+        told = f"{sum(made.calls.values()):,} calls of {len(made.calls)} operations"
+        if reporter := request.config.pluginmanager.getplugin("terminalreporter"):
+            reporter.write_line(told)
         assert process.poll() is None, "it has stopped by itself"
     finally:
         process.terminate()
@@ -177,4 +184,5 @@ def test_gateway_does_what_its_document_says(case: schemathesis.Case, live: Live
     path = case.operation.path
     # the chassis' own pages ignore query parameters they don't know
     left_out = [negative_data_rejection] if path.startswith("/internal/") else []
+    live.calls[case.operation.label] = live.calls.get(case.operation.label, 0) + 1
     case.call_and_validate(base_url=live.url, headers=live.headers(path), excluded_checks=left_out)

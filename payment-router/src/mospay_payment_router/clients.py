@@ -12,6 +12,11 @@ from mospay_payment_router.domain.answers import Answer
 
 ANSWER_LIMIT_BYTES = 256 * 1024
 CONNECT_SECONDS = 3.0
+CONNECTIONS_TRIED = 3  # that turn out to be closed before the first byte
+# A server may close an idle connection while the next request is on its way into it: nobody knows
+# then whether it was read. So connections are left long before servers do (2 s are the shortest
+# default of those in use, 5 s are common); who calls more often than this makes no new ones.
+IDLE_SECONDS = 1.0
 _CHUNK_BYTES = 64 * 1024
 # Raised while a connection is made: nothing can have been written. A pooled connection that was
 # dropped is not among them.
@@ -26,8 +31,12 @@ class LeaseLapsed(Exception):
     """The lease no longer covers the call: nothing was sent."""
 
 
+class _ConnectionGone(Exception):
+    """The connection was closed before the first byte: nothing was sent."""
+
+
 class _LeasedBody(BytesPayload):
-    """A body that looks at the lease once more, right before the first byte of the request.
+    """A body that looks at lease and connection once more, right before the request's first byte.
 
     The client library holds the headers back until then, so raising here sends nothing at all.
     """
@@ -35,12 +44,15 @@ class _LeasedBody(BytesPayload):
     def __init__(self, value: bytes, may_send: Callable[[], bool]) -> None:
         super().__init__(value, content_type="application/json")
         self._may_send = may_send
-        self.started = self.lapsed = False
+        self.started = self.lapsed = self.gone = False
 
     async def write_with_length(self, writer: Any, content_length: int | None) -> None:
         if not self._may_send():
             self.lapsed = True
             raise LeaseLapsed
+        if writer.transport is None or writer.transport.is_closing():
+            self.gone = True
+            raise _ConnectionGone
         self.started = True
         await super().write_with_length(writer, content_length)
 
@@ -54,7 +66,9 @@ class Provider:
 
     async def open(self) -> None:
         """Open the session."""
-        self._session = open_session(self._allowed, connections=self._connections)
+        self._session = open_session(
+            self._allowed, connections=self._connections, idle_seconds=IDLE_SECONDS
+        )
 
     async def close(self) -> None:
         """Close the session."""
@@ -69,12 +83,25 @@ class Provider:
         timeout_seconds: float,
         may_send: Callable[[], bool] = lambda: True,
     ) -> Answer:
-        """POST once and return what came back; raises LeaseLapsed when nothing was sent."""
-        assert self._session is not None
-        body = _LeasedBody(payload, may_send)
+        """POST once and return what came back; raises LeaseLapsed when nothing was sent.
+
+        A connection that is found closed before the first byte is left for another one.
+        """
         timeout = aiohttp.ClientTimeout(
             total=timeout_seconds, sock_connect=min(CONNECT_SECONDS, timeout_seconds)
         )
+        for _ in range(CONNECTIONS_TRIED):
+            body = _LeasedBody(payload, may_send)
+            answer = await self._once(url, body, headers, timeout)
+            if not body.gone:
+                return answer
+        words = "every connection was closed before the first byte"
+        return Answer(None, None, words, never_sent=True)
+
+    async def _once(
+        self, url: str, body: _LeasedBody, headers: dict[str, str], timeout: aiohttp.ClientTimeout
+    ) -> Answer:
+        assert self._session is not None
         try:
             async with self._session.post(
                 url, data=body, headers=headers, timeout=timeout, allow_redirects=False
@@ -84,7 +111,7 @@ class Provider:
             if body.lapsed:
                 raise LeaseLapsed from error
             never = isinstance(error, _BEFORE_THE_FIRST_BYTE) and not body.started
-            return Answer(None, None, _words(error, timeout_seconds), never_sent=never)
+            return Answer(None, None, _words(error, timeout.total or 0), never_sent=never)
 
 
 async def _read(response: aiohttp.ClientResponse) -> Answer:

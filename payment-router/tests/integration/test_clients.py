@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from mospay_dev.infrastructure.processes import free_port
-from mospay_payment_router.clients import ANSWER_LIMIT_BYTES, LeaseLapsed, Provider
+from mospay_payment_router.clients import ANSWER_LIMIT_BYTES, IDLE_SECONDS, LeaseLapsed, Provider
 
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8")]
 FINE = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -18,6 +18,7 @@ class Wire:
     def __init__(self) -> None:
         self.read: list[bytes] = []
         self.answers: list[bytes | None] = []
+        self.left = asyncio.Event()  # a client has closed its connection
         self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -27,6 +28,8 @@ class Wire:
             if answer is None:
                 break
             writer.write(answer)
+        else:
+            self.left.set()
         writer.close()
 
     @property
@@ -51,6 +54,15 @@ async def provider() -> AsyncIterator[Provider]:
     await made.close()
 
 
+def close_in_use(provider: Provider) -> int:
+    """Close the connections that calls are about to use, as their server might; say how many."""
+    connector = provider._session.connector  # type: ignore[union-attr]
+    in_use = list(connector._acquired)  # type: ignore[union-attr]
+    for protocol in in_use:
+        protocol.transport.close()
+    return len(in_use)
+
+
 async def test_lapsed_lease_lets_no_byte_out(provider: Provider, wire: Wire) -> None:
     for _ in range(2):
         with pytest.raises(LeaseLapsed):
@@ -69,6 +81,40 @@ async def test_dropped_pooled_connection_is_one_post_and_not_never_sent(
     answer = await provider.post(wire.url, b"[2]", {}, 2)
     assert (answer.status, answer.never_sent) == (None, False)
     assert len(wire.read) == 2
+
+
+async def test_connection_that_closes_before_the_first_byte_is_left_for_another(
+    provider: Provider, wire: Wire
+) -> None:
+    assert (await provider.post(wire.url, b"[1]", {}, 2)).status == 200
+    closed = 0
+
+    def closing() -> bool:
+        nonlocal closed
+        if not closed:
+            closed = close_in_use(provider)
+        return True
+
+    answer = await provider.post(wire.url, b"[2]", {}, 2, may_send=closing)
+    assert (closed, answer.status) == (1, 200)
+    assert [data[-3:] for data in wire.read] == [b"[1]", b"[2]"]
+
+
+async def test_connections_that_always_close_before_the_first_byte_are_never_sent(
+    provider: Provider, wire: Wire
+) -> None:
+    answer = await provider.post(
+        wire.url, b"[]", {}, 2, may_send=lambda: close_in_use(provider) > 0
+    )
+    assert (answer.status, answer.never_sent, wire.read) == (None, True, [])
+
+
+async def test_an_idle_connection_is_left_before_its_server_closes_it(
+    provider: Provider, wire: Wire
+) -> None:
+    assert (await provider.post(wire.url, b"[1]", {}, 2)).status == 200
+    async with asyncio.timeout(2 * IDLE_SECONDS + 2):
+        await wire.left.wait()
 
 
 async def test_refused_connection_is_never_sent(provider: Provider) -> None:

@@ -10,6 +10,7 @@ from mospay_shared.chassis.problems import Problem
 from pydantic import BaseModel, ConfigDict, Field
 
 from mospay_gateway.domain.errors import Fault, InvalidRequest
+from mospay_gateway.domain.times import Day
 from mospay_gateway.routes.parts import Parts
 
 TAGS: list[str | Enum] = ["dashboard"]
@@ -30,8 +31,8 @@ class DashboardQuery(BaseModel):
 class AnalyticsQuery(DashboardQuery):
     """Whole days of the client's own time zone, both ends included."""
 
-    start_date: dt.date
-    end_date: dt.date
+    start_date: Day
+    end_date: Day
     granularity: Literal["daily", "hourly"] = "daily"
 
 

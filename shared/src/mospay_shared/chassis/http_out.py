@@ -35,9 +35,17 @@ def check_address(address: str, allowed: Sequence[Network]) -> None:
 
 
 def open_session(
-    allowed: Sequence[Network], *, connections: int = 300, timeout_seconds: float = 30.0
+    allowed: Sequence[Network],
+    *,
+    connections: int = 300,
+    timeout_seconds: float = 30.0,
+    idle_seconds: float = 20.0,
 ) -> aiohttp.ClientSession:
-    """Open the session for hot senders. No redirects are followed unless a call asks for it."""
+    """Open the session for hot senders. No redirects are followed unless a call asks for it.
+
+    `idle_seconds`: how long a connection is kept for the next call; shorter than the other side
+    keeps it (our own services 75 s), or calls meet connections that are being closed.
+    """
 
     def guarded(info: Any) -> socket.socket:
         family, kind, protocol, _, address = info
@@ -45,7 +53,10 @@ def open_session(
         return socket.socket(family=family, type=kind, proto=protocol)
 
     connector = aiohttp.TCPConnector(
-        limit=connections, socket_factory=guarded, happy_eyeballs_delay=None, keepalive_timeout=20
+        limit=connections,
+        socket_factory=guarded,
+        happy_eyeballs_delay=None,
+        keepalive_timeout=idle_seconds,
     )
     return aiohttp.ClientSession(
         connector=connector,

@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
         log_level=settings.log_level,
         access_log=False,
         limit_concurrency=settings.concurrency_limit,
+        timeout_keep_alive=75,  # longer than the router keeps an idle connection
         # Calls under way end and are written down before the process does.
         timeout_graceful_shutdown=int(settings.timeout_seconds + SPARE_SECONDS),
     )

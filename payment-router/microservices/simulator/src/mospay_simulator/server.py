@@ -7,6 +7,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from mospay_simulator.routes import CUT_EXTENSION
 from mospay_simulator.settings import Settings
 
+KEEP_ALIVE_SECONDS = 75  # longer than any caller keeps an idle connection
+
 
 class ResettableProtocol(HttpToolsProtocol):
     """Offers each request a function that drops its connection; ASGI itself has none."""
@@ -28,5 +30,6 @@ def serve(app: FastAPI, settings: Settings) -> None:
         log_level=settings.log_level,
         access_log=False,
         limit_concurrency=settings.concurrency_limit,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=1,
     )
