@@ -4,7 +4,7 @@ import datetime as dt
 import hashlib
 import hmac
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,11 +66,15 @@ class Catalogue:
         self._by_microservice: dict[str, set[str]] = defaultdict(set)
         self._by_pair: dict[tuple[str, str], set[str]] = defaultdict(set)
         self._by_lookup: dict[tuple[str, str], set[str]] = defaultdict(set)
+        # What was found, until anything it may rest on changes; nothing found is not kept, so
+        # that invented names fill no memory.
+        self._found: dict[tuple[str, str | None, str | None], Sequence[Offer]] = {}
         self.secret_codes: frozenset[str] = frozenset({"f007", "f008"})
         self.masked_codes: frozenset[str] = frozenset({"f005"})
 
     def apply(self, kind: str, entity_id: str, body: dict[str, Any] | None) -> None:
         """Take over a change; a body of None is a deletion."""
+        self._found.clear()
         match kind:
             case "client":
                 self._clients.pop(entity_id, None)
@@ -201,8 +205,17 @@ class Catalogue:
 
     def offers(
         self, client: ClientV1, name: str | None = None, microservice: str | None = None
-    ) -> list[Offer]:
+    ) -> Sequence[Offer]:
         """Return the services a client has been assigned, of a name and microservice if given."""
+        key = (client.client_id, name, microservice)
+        found = self._found.get(key) or self._find(client, name, microservice)
+        if found:
+            self._found[key] = found
+        return found
+
+    def _find(
+        self, client: ClientV1, name: str | None, microservice: str | None
+    ) -> Sequence[Offer]:
         ids = self._services if name is None else self._by_name.get(name, ())
         found = []
         for service_id in ids:
