@@ -174,6 +174,14 @@ def live(
         process.wait(30)
 
 
+def vanishes(case: schemathesis.Case) -> bool:
+    """Say whether a value of the query is one that no URL holds: what should be faulty is not sent.
+
+    (Faulty headers are covered by ours.)
+    """
+    return any(value in (None, [], {}) for value in (case.query or {}).values())
+
+
 @schema.parametrize()
 @settings(
     max_examples=EXAMPLES,
@@ -183,6 +191,7 @@ def live(
 def test_gateway_does_what_its_document_says(case: schemathesis.Case, live: Live) -> None:
     path = case.operation.path
     # the chassis' own pages ignore query parameters they don't know
-    left_out = [negative_data_rejection] if path.startswith("/internal/") else []
+    unfit = path.startswith("/internal/") or vanishes(case)
+    left_out = [negative_data_rejection] if unfit else []
     live.calls[case.operation.label] = live.calls.get(case.operation.label, 0) + 1
     case.call_and_validate(base_url=live.url, headers=live.headers(path), excluded_checks=left_out)
