@@ -70,7 +70,7 @@ def _known(chromium: Browser, live: LiveStack, reception: Reception) -> Known:
 
 def set_password(page: Page, password: str) -> None:
     """Fill in the page that a mailed link opens."""
-    page.get_by_label("New password").fill(password)
+    page.get_by_label("New password", exact=True).fill(password)
     page.get_by_role("button", name="Set password and sign in").click()
 
 
