@@ -95,7 +95,7 @@ class Lobby:
     async def mails(self, body: CustomerEventV1, kind: str = "") -> list[dict[str, Any]]:
         """The mails that were asked for a customer, oldest first."""
         rows = await self.portal.rows(
-            "select body from outbox where type = 'payers.mail.v1' order by id"
+            "select body from outbox where type = 'payers.mail.v1' and command order by id"
         )
         data = [orjson.loads(row["body"])["data"] for row in rows]
         return [

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -179,6 +180,7 @@ def _add_details(routes: APIRouter, portal: Portal, desk: Desk) -> None:
         payer: Payer, me: dict[str, Any], status: int = 200, *, notice: str = "",
         faults: dict[str, str] | None = None, wanted_email: str = "",
     ) -> Response:  # fmt: skip
+        payer = replace(payer, locale=me["locale"])  # just chosen: our own copy follows by message
         spoken = [(code, _NAMES.get(code, code)) for code in sorted(languages())]
         return portal.inside(
             "details.html", payer, me["issuer"], status, at="details", me=me, notice=notice,

@@ -252,5 +252,6 @@ async def _mail(
         valid_until=until,
         occurred_at=dt.datetime.now(dt.UTC),
     )
-    await relay.enqueue(tx, [outgoing("payers.mail.v1", link_id, body, source="portal-api")])
+    message = outgoing("payers.mail.v1", link_id, body, source="portal-api", command=True)
+    await relay.enqueue(tx, [message])
     return until
