@@ -81,7 +81,7 @@ class House:
         """Send payments over so many clients; return when every one has ended."""
         commands = [_command(number % clients, self.version) for number in range(count)]
         await self.publish(
-            [outgoing("payments.process.v1", c.payment_id, c, source="gateway", command=True)
+            [outgoing("payments.process.v1", c.payment_id, c, source="gateway")
              for c in commands]
         )  # fmt: skip
         last = [c.payment_id for c in commands[-PACK * 10 :]]

@@ -273,7 +273,6 @@ class Stage:
                 command.payment_id,
                 command,
                 source="gateway",
-                command=True,
                 correlation_id="req_1",
             )
         )
@@ -294,7 +293,7 @@ class Stage:
             received_at=dt.datetime.now(dt.UTC),
         )
         await self.publish(
-            outgoing("payments.callback.v1", told.callback_id, told, source="gateway", command=True)
+            outgoing("payments.callback.v1", told.callback_id, told, source="gateway")
         )
         return told.callback_id
 

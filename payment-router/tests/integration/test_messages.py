@@ -31,9 +31,7 @@ async def raw(stage: Stage, body: bytes, wire_type: str = "payments.process.v1")
 
 
 def message(stage: Stage, command: Any) -> dict[str, Any]:
-    made = outgoing(
-        "payments.process.v1", command.payment_id, command, source="gateway", command=True
-    )
+    made = outgoing("payments.process.v1", command.payment_id, command, source="gateway")
     decoded: dict[str, Any] = orjson.loads(made.body)
     return decoded
 

@@ -33,7 +33,7 @@ def wish(kind: str, merchant: Merchant, payment_id: str, **other: Any) -> Outgoi
     }
     source = "portal-api" if kind == "resolve" else "gateway"
     body = models[kind](**(values | other))
-    return outgoing(f"payments.{kind}.v1", payment_id, body, source=source, command=True)
+    return outgoing(f"payments.{kind}.v1", payment_id, body, source=source)
 
 
 def resolution(version: int, **other: Any) -> dict[str, Any]:
@@ -255,7 +255,6 @@ async def test_a_message_that_names_nothing_is_dead(stage: Stage) -> None:
             requested_at=dt.datetime.now(dt.UTC),
         ),
         source="gateway",
-        command=True,
     )  # fmt: skip
     broken = Outgoing(said.id, said.type, said.subject, True, said.body.replace(b"client_id", b"x"))
     await stage.publish(broken)

@@ -70,7 +70,7 @@ def resolution(told: RefundPaymentV1, **changes: Any) -> Outgoing:
         "requested_at": dt.datetime.now(dt.UTC),
     }
     body = ResolveRefundV1(**(values | changes))
-    return outgoing("refunds.resolve.v1", body.payment_id, body, source="portal-api", command=True)
+    return outgoing("refunds.resolve.v1", body.payment_id, body, source="portal-api")
 
 
 async def said(stage: Stage, refund_id: str) -> Any:

@@ -51,7 +51,7 @@ def command(
 
 def message(told: RefundPaymentV1) -> Outgoing:
     """Return the message that carries a command."""
-    return outgoing("payments.refund.v1", told.payment_id, told, source="gateway", command=True)
+    return outgoing("payments.refund.v1", told.payment_id, told, source="gateway")
 
 
 async def ends(stage: Stage, refund_id: str, status: str, attention: str | None = None) -> Any:

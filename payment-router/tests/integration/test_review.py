@@ -28,7 +28,7 @@ def review(merchant: Merchant, payment_id: str, decision: str, **other: Any) -> 
         "requested_at": dt.datetime.now(dt.UTC),
     }
     body = ReviewPaymentV1(**(values | other))
-    return outgoing("payments.review.v1", payment_id, body, source="portal-api", command=True)
+    return outgoing("payments.review.v1", payment_id, body, source="portal-api")
 
 
 def cancel(merchant: Merchant, payment_id: str) -> Outgoing:
@@ -39,7 +39,7 @@ def cancel(merchant: Merchant, payment_id: str) -> Outgoing:
         mode="test",
         requested_at=dt.datetime.now(dt.UTC),
     )
-    return outgoing("payments.cancel.v1", payment_id, body, source="gateway", command=True)
+    return outgoing("payments.cancel.v1", payment_id, body, source="gateway")
 
 
 async def held(stage: Stage, provider: Answering, **changes: Any) -> tuple[Merchant, str]:

@@ -29,9 +29,7 @@ async def settled(stage: Stage, ids: list[str], status: str, seconds: float = 20
 async def test_repeated_command_calls_the_provider_once(stage: Stage, provider: Answering) -> None:
     merchant = await stage.merchant(provider.url)
     command = stage.command(merchant)
-    message = outgoing(
-        "payments.process.v1", command.payment_id, command, source="gateway", command=True
-    )
+    message = outgoing("payments.process.v1", command.payment_id, command, source="gateway")
     await stage.publish(message, message, message)  # redelivered
     for _ in range(3):  # and sent again under new event ids
         await stage.process(command)

@@ -427,10 +427,14 @@ async def test_event_that_no_queue_takes_is_dropped_in_the_end_and_a_command_nev
     service = build(stage, "chassis.unheard")
     await service.broker.declare([s.queue for s in service.subscriptions])
     body = payment_event()
+    # Of types that nobody listens to, whoever else's queues are on this broker.
     sent = [
-        outgoing("payment.expired.v1", "pay_u1", body, source="test"),
-        outgoing("payments.nobody.v1", "pay_u2", body, source="test", command=True),
-        outgoing("payment.expired.v1", "pay_u3", body, source="test"),
+        replace(outgoing(known, f"pay_u{n}", body, source="test"), type=unheard)
+        for n, known, unheard in (
+            (1, "payment.expired.v1", "payment.unheard.v1"),
+            (2, "payments.process.v1", "payments.unheard.v1"),
+            (3, "payment.expired.v1", "payment.unheard.v1"),
+        )
     ]
     async with running(service):
         async with service.database.transaction() as tx:

@@ -76,7 +76,6 @@ class Acceptor:
             source="gateway",
             correlation_id=request_id,
             traceparent=traceparent,
-            command=True,
         )
         event = outgoing(
             "payment.accepted.v1",

@@ -31,7 +31,6 @@ async def keep_callback(
         source="gateway",
         correlation_id=request_id,
         traceparent=current_traceparent(),
-        command=True,
     )
     async with database.transaction() as tx:
         await callbacks.store(tx, callback)

@@ -44,7 +44,6 @@ def _command(wire_type: str, subject: str, body: Contract, request_id: str | Non
         source="gateway",
         correlation_id=request_id,
         traceparent=current_traceparent(),
-        command=True,
     )
 
 

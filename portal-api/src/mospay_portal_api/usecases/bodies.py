@@ -117,5 +117,4 @@ def changed(kind: str, row: Any) -> Outgoing:
         BODIES[kind](row),
         source="portal-api",
         traceparent=telemetry.new_traceparent(telemetry.current_traceparent()),
-        command=kind == "credential",
     )

@@ -252,6 +252,6 @@ async def _mail(
         valid_until=until,
         occurred_at=dt.datetime.now(dt.UTC),
     )
-    message = outgoing("payers.mail.v1", link_id, body, source="portal-api", command=True)
+    message = outgoing("payers.mail.v1", link_id, body, source="portal-api")
     await relay.enqueue(tx, [message])
     return until

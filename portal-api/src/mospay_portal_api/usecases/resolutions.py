@@ -159,7 +159,7 @@ def _said(row: Any) -> dict[str, Any]:
 
 
 async def _command(tx: Tx, relay: Relay, wire_type: str, subject: str, body: Contract) -> None:
-    message = outgoing(wire_type, subject, body, source="portal-api", command=True)
+    message = outgoing(wire_type, subject, body, source="portal-api")
     await relay.enqueue(tx, [message])
 
 

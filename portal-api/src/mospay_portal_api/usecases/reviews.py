@@ -47,7 +47,5 @@ async def review(
     before = {"status": payment["status"], "version": version}
     after = {"decision": decision, "asked_for": ENDS[decision], "note": note}
     await audit.write(tx, by, "payment_reviewed", payment["id"], before=before, after=after)
-    message = outgoing(
-        "payments.review.v1", payment["id"], command, source="portal-api", command=True
-    )
+    message = outgoing("payments.review.v1", payment["id"], command, source="portal-api")
     await relay.enqueue(tx, [message])

@@ -89,13 +89,12 @@ async def _credentials(tx: Tx, event: Event[SnapshotRequestedV1]) -> list[Outgoi
                 last=number == len(parts),
                 credentials=[body for _, body in part],
             ),
-            command=True,
         )
         for number, part in enumerate(parts, 1)
     ]
 
 
-def _message(event: Event[Any], wire_type: str, body: Contract, command: bool = False) -> Outgoing:
+def _message(event: Event[Any], wire_type: str, body: Contract) -> Outgoing:
     return outgoing(
         wire_type,
         event.data.request_id,
@@ -104,5 +103,4 @@ def _message(event: Event[Any], wire_type: str, body: Contract, command: bool = 
         causation_id=event.id,
         correlation_id=event.envelope.correlation_id,
         traceparent=telemetry.new_traceparent(event.envelope.traceparent),
-        command=command,
     )

@@ -207,7 +207,6 @@ class DirectoryReplica:
                     request_id,
                     request,
                     source=self._service,
-                    command=True,
                 )
                 await self._relay.enqueue(tx, [message])
                 log.info("snapshot_requested", request_id=request_id)

@@ -14,7 +14,7 @@ from mospay_shared.contracts.directory import (
     SnapshotPartV1,
     SnapshotRequestedV1,
 )
-from mospay_shared.contracts.envelope import Contract, Envelope, Event, Outgoing, outgoing
+from mospay_shared.contracts.envelope import Contract, Envelope, Event, Outgoing
 from mospay_shared.contracts.invoices import (
     CustomerEventV1,
     InvoiceEventV1,
@@ -55,6 +55,7 @@ from mospay_shared.contracts.reconciliation import (
     ReconciliationImportFinishedV1,
 )
 from mospay_shared.contracts.registry import MESSAGES, MessageType
+from mospay_shared.contracts.sending import outgoing
 from mospay_shared.contracts.settlements import PayoutStatus, PayoutV1, SettlementV1
 
 __all__ = [

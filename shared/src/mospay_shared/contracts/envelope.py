@@ -4,10 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-
-from mospay_shared.ids import new_id
 
 PACK_LIMIT = 100  # events a message
 EVENT_LIMIT_BYTES = 256 * 1024
@@ -69,41 +66,6 @@ class Outgoing:
     subject: str
     command: bool
     body: bytes
-
-
-def outgoing(
-    wire_type: str,
-    subject: str,
-    data: BaseModel,
-    *,
-    source: str,
-    causation_id: str | None = None,
-    correlation_id: str | None = None,
-    traceparent: str | None = None,
-    command: bool = False,
-) -> Outgoing:
-    """Wrap a body into its envelope. `subject` is the id of what it is about (`pay_…`)."""
-    event_id = new_id("evt")
-    body = orjson.dumps(
-        {
-            "specversion": "1.0",
-            "id": event_id,
-            "source": f"mospay/{source}",
-            "type": wire_type,
-            "subject": subject,
-            "time": dt.datetime.now(dt.UTC),
-            "datacontenttype": "application/json",
-            "dataschema": f"mospay:{wire_type}",
-            "traceparent": traceparent,
-            "correlation_id": correlation_id,
-            "causation_id": causation_id,
-            "data": data.model_dump(mode="json"),
-        },
-        option=orjson.OPT_UTC_Z,
-    )
-    if len(body) > EVENT_LIMIT_BYTES:
-        raise ValueError(f"{wire_type} for {subject} is larger than {EVENT_LIMIT_BYTES} bytes")
-    return Outgoing(event_id, wire_type, subject, command, body)
 
 
 ENVELOPES: TypeAdapter[list[Envelope]] = TypeAdapter(list[Envelope])
