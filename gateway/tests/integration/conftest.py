@@ -307,12 +307,13 @@ def gateway_env(service_env: Callable[..., dict[str, str]]) -> dict[str, str]:
 
 
 async def _stand_in_for_the_others(broker_url: str) -> None:
-    """Make a queue that takes what the other services' queues would take."""
+    """Make a queue that takes what the other services' queues would take, and nothing else."""
     connection = await aio_pika.connect(broker_url)
     async with connection, connection.channel() as channel:
         queue = await channel.declare_queue("test.others", durable=True)
-        for name in ("mospay.commands", "mospay.events"):
-            await queue.bind(await channel.get_exchange(name), "#")
+        for message in MESSAGES.values():
+            exchange = "mospay.commands" if message.command else "mospay.events"
+            await queue.bind(await channel.get_exchange(exchange), message.name)
 
 
 def make_service(env: dict[str, str], **overrides: str) -> Service:
