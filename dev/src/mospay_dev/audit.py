@@ -16,6 +16,7 @@ from mospay_shared.chassis.service_tokens import TokenSigner
 from mospay_dev.demo.seed import Seed
 from mospay_dev.stack import Stack
 
+STALLED_SECONDS = 60.0  # without one more payment that has ended: then nothing more is waited for
 FINAL = {"succeeded", "failed", "cancelled", "expired", "conflicted"}
 CHUNK = 500
 # Kinds of entries by which money comes in; those of refunds are beside them.
@@ -69,11 +70,16 @@ class Auditor:
     async def run(
         self, payments: Sequence[str], *, seconds: float = 90, webhooks: bool = True
     ) -> Audit:
-        """Wait until every payment has ended and was booked and told, then compare all sides."""
+        """Wait until every payment has ended and was booked and told, then compare all sides.
+
+        `seconds` is the patience at least; while payments go on ending, a slow machine gets more.
+        """
         audit = Audit(accepted=len(payments))
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
             until = time.monotonic() + seconds
-            statuses = await self._until_ended(session, payments, until)
+            stalled = min(seconds, STALLED_SECONDS)
+            statuses = await self._until_ended(session, payments, until, stalled)
+            until = max(until, time.monotonic() + stalled)
             audit.statuses = Counter(statuses.values())
             effects = await self._effects(session, payments)
             succeeded = [p for p, status in statuses.items() if status == "succeeded"]
@@ -118,11 +124,14 @@ class Auditor:
             audit.faults.append("the books do not balance")
 
     async def _until_ended(
-        self, session: aiohttp.ClientSession, payments: Sequence[str], until: float
+        self, session: aiohttp.ClientSession, payments: Sequence[str], until: float, stalled: float
     ) -> dict[str, str]:
         statuses = dict.fromkeys(payments, "missing")
+        fewest = len(payments)
         while True:
             open_ones = [p for p, status in statuses.items() if status not in FINAL]
+            if len(open_ones) < fewest:
+                fewest, until = len(open_ones), max(until, time.monotonic() + stalled)
             for start in range(0, len(open_ones), 64):
                 part = open_ones[start : start + 64]
                 found = await asyncio.gather(*(self._status(session, p) for p in part))
