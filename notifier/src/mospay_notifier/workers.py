@@ -37,7 +37,6 @@ ATTEMPTS = Counter("mospay_notifier_attempts", "Webhook attempts by result", ["r
 MAILS = Counter("mospay_notifier_mails", "Tries to send mails", ["state"])
 IN_FLIGHT = Gauge("mospay_notifier_in_flight", "Open webhook calls")
 RESULTS_BATCH = 200
-IDLE_SECONDS = 1.0  # of a kept connection: a merchant's server may close it 2 to 5 s after a call
 DRAIN_MARGIN_SECONDS = 2.0  # of the half of a shutdown we may take: to store what came back
 Compose = Callable[[Any], Awaitable[EmailMessage]]
 SECRETS_KEPT = 10_000  # opened secrets in memory, by endpoint and version of the sealed value
@@ -84,7 +83,6 @@ class Sender:
             self._settings.allow_private_networks,
             connections=self._settings.in_flight,
             timeout_seconds=self._settings.timeout_seconds,
-            idle_seconds=IDLE_SECONDS,
         )
         self._results = Batcher(self._store, limit=RESULTS_BATCH)
 

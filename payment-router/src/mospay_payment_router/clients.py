@@ -13,10 +13,6 @@ from mospay_payment_router.domain.answers import Answer
 ANSWER_LIMIT_BYTES = 256 * 1024
 CONNECT_SECONDS = 3.0
 CONNECTIONS_TRIED = 3  # that turn out to be closed before the first byte
-# A server may close an idle connection while the next request is on its way into it: nobody knows
-# then whether it was read. So connections are left long before servers do (2 s are the shortest
-# default of those in use, 5 s are common); who calls more often than this makes no new ones.
-IDLE_SECONDS = 1.0
 _CHUNK_BYTES = 64 * 1024
 # Raised while a connection is made: nothing can have been written. A pooled connection that was
 # dropped is not among them.
@@ -66,9 +62,7 @@ class Provider:
 
     async def open(self) -> None:
         """Open the session."""
-        self._session = open_session(
-            self._allowed, connections=self._connections, idle_seconds=IDLE_SECONDS
-        )
+        self._session = open_session(self._allowed, connections=self._connections)
 
     async def close(self) -> None:
         """Close the session."""

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from mospay_dev.infrastructure.processes import free_port
-from mospay_payment_router.clients import ANSWER_LIMIT_BYTES, IDLE_SECONDS, LeaseLapsed, Provider
+from mospay_payment_router.clients import ANSWER_LIMIT_BYTES, LeaseLapsed, Provider
+from mospay_shared.chassis.http_out import IDLE_SECONDS
 
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8")]
 FINE = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"

@@ -12,7 +12,7 @@ class Body(BaseModel):
 
 
 @pytest.mark.parametrize("wire_type", sorted(MESSAGES))
-def test_a_message_goes_to_the_exchange_that_the_catalogue_names(wire_type: str) -> None:
+def test_a_message_is_command_or_event_as_the_catalogue_says(wire_type: str) -> None:
     sent = outgoing(wire_type, "pay_x", Body(), source="gateway")
     assert (sent.type, sent.command) == (wire_type, MESSAGES[wire_type].command)
 

@@ -68,7 +68,7 @@ class Catalogue:
         self._by_lookup: dict[tuple[str, str], set[str]] = defaultdict(set)
         # What was found, until anything it may rest on changes; nothing found is not kept, so
         # that invented names fill no memory.
-        self._found: dict[tuple[str, str | None, str | None], Sequence[Offer]] = {}
+        self._found: dict[tuple[str, int, str | None, str | None], Sequence[Offer]] = {}
         self.secret_codes: frozenset[str] = frozenset({"f007", "f008"})
         self.masked_codes: frozenset[str] = frozenset({"f005"})
 
@@ -207,7 +207,8 @@ class Catalogue:
         self, client: ClientV1, name: str | None = None, microservice: str | None = None
     ) -> Sequence[Offer]:
         """Return the services a client has been assigned, of a name and microservice if given."""
-        key = (client.client_id, name, microservice)
+        # The caller may hold a client of before the last change: kept apart by its version.
+        key = (client.client_id, client.version, name, microservice)
         found = self._found.get(key) or self._find(client, name, microservice)
         if found:
             self._found[key] = found
