@@ -68,3 +68,5 @@ async def test_what_came_survives_a_restart(tmp_path: Path) -> None:
         assert [one["verified"] for one in found] == [1]
         again = await client.post("/hooks/shop", data=body, headers=headers)
         assert again.status == 204
+        counts = await (await client.get("/_received")).json()
+        assert counts == {"received": 2, "verified": 2, "payments": 1}

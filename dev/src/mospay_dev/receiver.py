@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 from aiohttp import web
@@ -27,7 +28,16 @@ class Receiver:
         self._db.execute("pragma synchronous = normal")
         self._db.executescript(_TABLES)
         self._secrets = dict(self._db.execute("select name, secret from secret").fetchall())
-        self._fresh: list[tuple[object, ...]] = []
+        # Benches ask for the counts twenty times a second, whatever the table holds by then.
+        self._counts = Counter(received=0, verified=0)
+        self._payments: set[str | None] = set()
+        for payment, verified in self._db.execute("select payment_id, verified from received"):
+            self._count(payment, verified)
+
+    def _count(self, payment: str | None, verified: int) -> None:
+        self._counts["received"] += 1
+        self._counts["verified"] += verified
+        self._payments.add(payment)
 
     async def hook(self, request: web.Request) -> web.Response:
         """Take a webhook; 401 unless its signature is right."""
@@ -51,6 +61,7 @@ class Receiver:
                 "values (?, ?, ?, ?, ?)",
                 row,
             )
+        self._count(payment_id, verified)
         return web.Response(status=204 if verified else 401)
 
     async def secret(self, request: web.Request) -> web.Response:
@@ -67,13 +78,8 @@ class Receiver:
         """List what came for a payment (`?payment_id=`), or counts of everything."""
         wanted = request.query.get("payment_id")
         if wanted is None:
-            row = self._db.execute(
-                "select count(*), coalesce(sum(verified), 0), count(distinct payment_id) "
-                "from received"
-            ).fetchone()
-            return web.json_response(
-                dict(zip(("received", "verified", "payments"), row, strict=True))
-            )
+            payments = len(self._payments - {None})
+            return web.json_response({**self._counts, "payments": payments})
         rows = self._db.execute(
             "select webhook_id, type, verified, at from received where payment_id = ? order by id",
             (wanted,),

@@ -43,14 +43,16 @@ due as (
         select id, next_at from deliveries
         where endpoint_id = w.id and state in ('pending', 'sending') and next_at <= now()
         order by next_at limit greatest($3 - coalesce(h.n, 0), 0)) d),
-fair as (
-    select due.id, coalesce(h.n, 0)
+fair as materialized (
+    select due.id, due.next_at, coalesce(h.n, 0)
         + row_number() over (partition by client_id order by next_at, due.id) as turn
     from due left join held_client h on h.id = due.client_id),
 picked as (
-    select d.id from deliveries d join fair f on f.id = d.id and f.turn <= $4
-    where d.state in ('pending', 'sending') and d.next_at <= now()
-    order by f.turn, d.next_at limit $1 for update of d skip locked)
+    select d.id from (select id from fair where turn <= $4 order by turn, next_at) f
+    cross join lateral (
+        select id from deliveries where id = f.id and state in ('pending', 'sending')
+            and next_at <= now() limit 1 for update skip locked) d
+    limit $1)
 update deliveries d set state = 'sending', lease = d.lease + 1, attempts = d.attempts + 1,
     next_at = now() + make_interval(secs => $2)
 from picked, endpoints e where d.id = picked.id and e.id = d.endpoint_id
@@ -68,13 +70,13 @@ done as (
     update deliveries d set state = u.state, next_at = u.next_at,
         ended_at = case when u.state in ('delivered', 'failed') then clock_timestamp() end
     from u where d.id = u.id and d.lease = u.lease and d.state = 'sending'
-    returning d.id, d.client_id, d.mode),
+    returning d.id, d.client_id, d.mode, u.number, u.attempted_at, u.status_code, u.error,
+        u.duration_ms, u.response),
 tried as (
     insert into delivery_attempts (delivery_id, number, client_id, mode, attempted_at, status_code,
         error, duration_ms, response)
-    select u.id, u.number, done.client_id, done.mode, u.attempted_at, u.status_code, u.error,
-        u.duration_ms, u.response
-    from u join done on done.id = u.id on conflict do nothing)
+    select id, number, client_id, mode, attempted_at, status_code, error, duration_ms, response
+    from done on conflict do nothing)
 insert into outbox (id, type, subject, command, body)
 select o.id, o.type, o.subject, o.command, o.body
 from unnest($11::text[], $12::text[], $13::text[], $14::bool[], $15::bytea[], $1::text[])

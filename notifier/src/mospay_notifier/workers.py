@@ -37,6 +37,7 @@ ATTEMPTS = Counter("mospay_notifier_attempts", "Webhook attempts by result", ["r
 MAILS = Counter("mospay_notifier_mails", "Tries to send mails", ["state"])
 IN_FLIGHT = Gauge("mospay_notifier_in_flight", "Open webhook calls")
 RESULTS_BATCH = 200
+PACE_SECONDS = 0.02  # between two claims, and for results to gather: each costs by itself
 DRAIN_MARGIN_SECONDS = 2.0  # of the half of a shutdown we may take: to store what came back
 Compose = Callable[[Any], Awaitable[EmailMessage]]
 SECRETS_KEPT = 10_000  # opened secrets in memory, by endpoint and version of the sealed value
@@ -75,7 +76,9 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = OpenCalls()
         self._secrets: dict[str, str] = {}
-        self.worker = Worker("notifier.sender", self._turn, idle_seconds=0.5)
+        self.worker = Worker(
+            "notifier.sender", self._turn, idle_seconds=0.5, pace_seconds=PACE_SECONDS
+        )
 
     async def open(self) -> None:
         """Open the session; called before the workers start."""
@@ -84,7 +87,7 @@ class Sender:
             connections=self._settings.in_flight,
             timeout_seconds=self._settings.timeout_seconds,
         )
-        self._results = Batcher(self._store, limit=RESULTS_BATCH)
+        self._results = Batcher(self._store, limit=RESULTS_BATCH, linger_seconds=PACE_SECONDS)
 
     async def drain(self) -> None:
         """Wait for open calls and store their results; one that takes too long is made again."""

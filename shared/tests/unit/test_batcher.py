@@ -59,3 +59,24 @@ async def test_who_stops_waiting_changes_nothing_for_the_others() -> None:
     assert await stayer == 2
     assert sorted(done) == [1, 2]
     await batcher.close()
+
+
+async def test_a_batch_that_lingers_takes_what_comes_meanwhile_and_a_full_one_goes_at_once() -> (
+    None
+):
+    sizes: list[int] = []
+
+    async def run(items: Sequence[int]) -> list[int]:
+        sizes.append(len(items))
+        return list(items)
+
+    lingering = Batcher(run, limit=10, linger_seconds=0.05)
+    first = asyncio.create_task(lingering.submit(1))
+    await asyncio.sleep(0)
+    await asyncio.gather(first, lingering.submit(2), lingering.submit(3))
+    assert sizes == [3]
+    await lingering.close()
+
+    patient = Batcher(run, limit=2, linger_seconds=3600)
+    assert await asyncio.gather(patient.submit(4), patient.submit(5)) == [4, 5]
+    await patient.close()

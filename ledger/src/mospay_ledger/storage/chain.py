@@ -10,7 +10,8 @@ _LAST = "select id, hash, live_entries, test_entries from blocks order by id des
 _SEAL = """
 with taken as (
     delete from unsealed_entries where ctid = any(array(
-        select u.ctid from unsealed_entries u join journal_entries e on e.id = u.entry_id limit $1))
+        select u.ctid from unsealed_entries u cross join lateral (
+            select from journal_entries e where e.id = u.entry_id limit 1) e limit $1))
     returning entry_id),
 digests as materialized (
     select e.id, e.mode, entry_digest_v1(e) as digest

@@ -98,16 +98,18 @@ a as (insert into attempts (id, payment_id, client_id, mode, number, provider, s
             else clock_timestamp() + make_interval(secs => coalesce(u.lease, u.wake)) end,
         u.result, case when u.lease is null then u.reason_code end,
         case when u.lease is null then u.reason_message end
-    from u join p using (id) where u.attempt_id is not null),
+    from u where u.id = any(array(select id from p)) and u.attempt_id is not null),
 t as (insert into payment_transitions (payment_id, version, client_id, mode, from_status, to_status,
         evidence, source_id)
     select u.id, u.version, u.client_id, u.mode, 'processing', u.status, u.evidence, u.attempt_id
-    from u join p using (id) where u.evidence is not null),
+    from u where u.id = any(array(select id from p)) and u.evidence is not null),
 o as (insert into outbox (id, type, subject, command, body)
     select e.id, e.type, e.subject, e.command, e.body
     from unnest($39::text[], $40::text[], $41::text[], $42::bool[], $43::bytea[])
         as e(id, type, subject, command, body) join p on p.id = e.subject)
 select id from p"""
+# Written so that no step compares each row of the batch with each: the planner takes a batch for
+# a few rows. `locked` is read whole before anything is written.
 _SETTLE = """
 with u as (select * from unnest(
     $1::text[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bool[],
@@ -122,25 +124,25 @@ p as (update payments p set status = u.status, version = p.version + u.bump, lat
         secrets = case when u.wake is null then null else p.secrets end,
         next_action_at = clock_timestamp() + make_interval(secs => u.wake),
         updated_at = clock_timestamp()
-    from u join locked using (id) where p.id = u.id and p.version = u.expected
-    returning p.id, p.client_id, p.mode, p.version),
-a as (update attempts a set state = u.attempt_state,
-        result = case when a.result is null or u.source_id = a.id then u.result else a.result end,
-        reason_code = case when a.result is null or u.source_id = a.id
-            then u.reason_code else a.reason_code end,
-        reason_message = case when a.result is null or u.source_id = a.id
-            then u.reason_message else a.reason_message end,
-        payload = case when u.attempt_state = 'ended' and a.payload_sealed then null
+    from u where p.id = u.id and p.version = u.expected and (select count(*) from locked) > 0
+    returning p.id, p.client_id, p.mode, p.version, u.bump, u.before, p.status, u.evidence,
+        u.source_id, u.reason_code, u.reason_message, u.attempt_state, u.result, u.wake),
+a as (update attempts a set state = p.attempt_state,
+        result = case when a.result is null or p.source_id = a.id then p.result else a.result end,
+        reason_code = case when a.result is null or p.source_id = a.id
+            then p.reason_code else a.reason_code end,
+        reason_message = case when a.result is null or p.source_id = a.id
+            then p.reason_message else a.reason_message end,
+        payload = case when p.attempt_state = 'ended' and a.payload_sealed then null
                        else a.payload end,
-        ended_at = case when u.attempt_state = 'ended' then clock_timestamp() end,
-        next_action_at = case when u.attempt_state <> 'ended'
-            then clock_timestamp() + make_interval(secs => coalesce(u.wake, 60)) end
-    from u join p using (id) where a.payment_id = u.id and a.state <> 'ended'
-        and u.attempt_state <> ''),
+        ended_at = case when p.attempt_state = 'ended' then clock_timestamp() end,
+        next_action_at = case when p.attempt_state <> 'ended'
+            then clock_timestamp() + make_interval(secs => coalesce(p.wake, 60)) end
+    from p where a.payment_id = p.id and a.state <> 'ended' and p.attempt_state <> ''),
 t as (insert into payment_transitions (payment_id, version, client_id, mode, from_status, to_status,
         evidence, source_id)
-    select p.id, p.version, p.client_id, p.mode, u.before, u.status, u.evidence, u.source_id
-    from u join p using (id) where u.bump = 1),
+    select id, version, client_id, mode, before, status, evidence, source_id from p
+    where bump = 1),
 o as (insert into outbox (id, type, subject, command, body)
     select e.id, e.type, e.subject, e.command, e.body
     from unnest($16::text[], $17::text[], $18::text[], $19::bool[], $20::bytea[])

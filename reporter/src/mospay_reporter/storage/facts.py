@@ -51,7 +51,12 @@ _INCOMING = "select * from unnest({arrays}) as u({names})".format(
     arrays=", ".join(f"${n}::{kind}[]" for n, (_, kind, _) in enumerate(_COLUMNS, 1)),
     names=_NAMES,
 )
-_FRESH = f"${len(_COLUMNS) + 1}::text[]"  # ids of payments that this transaction has inserted
+# `fresh`: this transaction has inserted the payment.
+_TOLD = "select * from unnest({arrays}, ${n}::bool[]) as u({names}, fresh)".format(
+    arrays=", ".join(f"${n}::{kind}[]" for n, (_, kind, _) in enumerate(_COLUMNS, 1)),
+    n=len(_COLUMNS) + 1,
+    names=_NAMES,
+)
 _STATE = [name for name, _, _ in _COLUMNS if name not in ("accepted_month", "payment_id")]
 
 # One row for each payment that may be a sale, with the name it has as one.
@@ -119,22 +124,21 @@ hourly as ({_apply_to("payment_rollups_hourly", "hour")})
 {_apply_to("payment_rollups_daily", "day")}"""
 
 _CHANGE = f"""
-with incoming as materialized ({_INCOMING}),
+with incoming as materialized ({_TOLD}),
 old as materialized (
     select f.* from payment_facts f join incoming i using (accepted_month, payment_id)
-    where f.status is not null and not (f.payment_id = any({_FRESH}))),
+    where f.status is not null and not i.fresh),
 changed as (
     update payment_facts f set {", ".join(f"{name} = i.{name}" for name in _STATE)}
     from incoming i
-    where f.accepted_month = i.accepted_month and f.payment_id = i.payment_id
-      and not (f.payment_id = any({_FRESH}))
+    where f.accepted_month = i.accepted_month and f.payment_id = i.payment_id and not i.fresh
     returning f.*),
 moves as (
     select -1 as sign, {COUNTED} from old
     union all select 1, {COUNTED} from changed
     union all select 1, {COUNTED} from (
         select *, 0 as fee_minor, 0 as net_minor, 0 as refunded_minor from incoming
-        where payment_id = any({_FRESH})) as fresh),
+        where fresh) as inserted),
 {DELTA}"""
 
 INSERT_STUB = """
@@ -204,7 +208,7 @@ async def change(tx: Tx, events: Sequence[PaymentEventV1], inserted: set[str]) -
     `inserted` names those of `events` that `insert` has just written: they count as new.
     """
     async with storing():
-        await tx.run(_CHANGE, *_arrays(events), sorted(inserted))
+        await tx.run(_CHANGE, *_arrays(events), [e.payment_id in inserted for e in events])
 
 
 async def insert_stubs(tx: Tx, bookings: Sequence[Booking]) -> None:

@@ -68,61 +68,68 @@ _NAMES = _VALUES.split(", ")
 
 # A sale of ours is what its payment says; events fill in what the payment leaves open. Another's
 # is what its events say; amounts in a currency other than the first event's are left out.
+# Joined one sale at a time, by index: the planner takes a batch for a few rows, and would compare
+# each of its rows with each.
 _FRESH = f"""
-wanted as materialized (
-    select * from unnest($1::text[], $2::text[], $3::text[]) as u(client_id, mode, name)),
-old as materialized (select s.* from sales s join wanted using (client_id, mode, name)),
-told as (
-    select e.*, e.currency = first_value(e.currency) over (
-        partition by client_id, mode, name order by occurred_at, sale_event_id) as same,
-        first_value(e.currency) over (
-        partition by client_id, mode, name order by occurred_at, sale_event_id) as lead
-    from sale_events e join wanted using (client_id, mode, name)),
-summed as materialized (
-    select client_id, mode, name, min(lead) as currency, min(occurred_at) as occurred_at,
-        bool_or(kind = 'payment_succeeded') as succeeded,
-        bool_or(kind = 'payment_failed') as failed,
-        {_latest("amount_minor", "same and kind = 'payment_succeeded'")} as paid_minor,
-        {_latest("amount_minor", "same and kind in ('payment_created', 'payment_failed')")}
-            as asked_minor,
-        {_latest("fee_minor", "same and kind = 'payment_succeeded'")} as fee_minor,
-        sum(amount_minor) filter (where same and kind = 'payment_refunded') as refunded_minor,
-        count(*) filter (where kind = 'payment_refunded' and amount_minor is null) as whole_refunds,
-        {_latest("payment_method")} as method, {_latest("product_id")} as product_id,
-        {_latest("product_name")} as product_name, {_latest("customer_id")} as customer_id
-    from told group by 1, 2, 3),
-ours as materialized (
-    select o.client_id, o.mode, o.name, f.currency, f.accepted_at, f.status, f.amount_minor,
-        f.fee_minor, f.refunded_minor, f.service, f.product_id, f.product_name, f.customer_id
-    from old o join payment_facts f
-        on f.accepted_month = o.accepted_month and f.payment_id = o.payment_id
-    where f.status is not null),
+old as materialized (
+    select s.* from sales s join unnest($1::text[], $2::text[], $3::text[])
+        as u(client_id, mode, name) using (client_id, mode, name)),
+joined as materialized (
+    select o.client_id, o.mode, o.name, {", ".join(f"o.{name} as was_{name}" for name in _NAMES)},
+        f.payment_id is not null as ours, f.currency as paid_in, f.accepted_at, f.status,
+        f.amount_minor, f.fee_minor, f.refunded_minor, f.service, f.product_id, f.product_name,
+        f.customer_id, e.lead, e.told_at, e.succeeded, e.failed, e.paid_minor, e.asked_minor,
+        e.fee_minor as told_fee_minor, e.refunded_minor as told_refunded_minor, e.whole_refunds,
+        e.method as told_method, e.product_id as told_product_id,
+        e.product_name as told_product_name, e.customer_id as told_customer_id
+    from old o
+    left join lateral (select * from payment_facts f
+        where f.accepted_month = o.accepted_month and f.payment_id = o.payment_id
+            and f.status is not null) f on true
+    left join lateral (
+        select min(lead) as lead, min(occurred_at) as told_at,
+            bool_or(kind = 'payment_succeeded') as succeeded,
+            bool_or(kind = 'payment_failed') as failed,
+            {_latest("amount_minor", "same and kind = 'payment_succeeded'")} as paid_minor,
+            {_latest("amount_minor", "same and kind in ('payment_created', 'payment_failed')")}
+                as asked_minor,
+            {_latest("fee_minor", "same and kind = 'payment_succeeded'")} as fee_minor,
+            sum(amount_minor) filter (where same and kind = 'payment_refunded') as refunded_minor,
+            count(*) filter (where kind = 'payment_refunded' and amount_minor is null)
+                as whole_refunds,
+            {_latest("payment_method")} as method, {_latest("product_id")} as product_id,
+            {_latest("product_name")} as product_name, {_latest("customer_id")} as customer_id
+        from (select *, (currency = lead) as same from (
+            select *, first_value(currency) over (order by occurred_at, sale_event_id) as lead
+            from sale_events e
+            where (e.client_id, e.mode, e.name) = (o.client_id, o.mode, o.name)) led) told
+        having count(*) > 0) e on true),
 fresh as materialized (
-    select o.client_id, o.mode, o.name, f.currency, f.accepted_at as occurred_at,
-        case when f.status = 'succeeded' then 'succeeded'
-             when f.status in ('failed', 'cancelled', 'expired') then 'failed'
+    select client_id, mode, name, {", ".join(f"was_{name}" for name in _NAMES)},
+        paid_in as currency, accepted_at as occurred_at,
+        case when status = 'succeeded' then 'succeeded'
+             when status in ('failed', 'cancelled', 'expired') then 'failed'
              else 'open' end as outcome,
-        f.amount_minor,
-        case when f.status = 'succeeded' then coalesce(f.fee_minor,
-            case when e.currency = f.currency then e.fee_minor end, 0) else 0 end as fee_minor,
-        f.refunded_minor, coalesce(e.method, f.service) as method,
-        coalesce(f.product_id, e.product_id, f.product_name, e.product_name) as product_id,
-        coalesce(f.product_name, e.product_name) as product_name,
-        coalesce(f.customer_id, e.customer_id) as customer_id
-    from old o join ours f using (client_id, mode, name)
-    left join summed e using (client_id, mode, name)
+        amount_minor,
+        case when status = 'succeeded' then coalesce(fee_minor,
+            case when lead = paid_in then told_fee_minor end, 0) else 0 end as fee_minor,
+        refunded_minor, coalesce(told_method, service) as method,
+        coalesce(product_id, told_product_id, product_name, told_product_name) as product_id,
+        coalesce(product_name, told_product_name) as product_name,
+        coalesce(customer_id, told_customer_id) as customer_id
+    from joined where ours
     union all
-    select o.client_id, o.mode, o.name, e.currency, e.occurred_at,
-        case when e.succeeded then 'succeeded' when e.failed then 'failed'
-             when e.name is not null then 'open' end,
-        coalesce(e.paid_minor, e.asked_minor, 0),
-        case when e.succeeded then coalesce(e.fee_minor, 0) else 0 end,
-        coalesce(e.refunded_minor, 0)
-            + coalesce(e.whole_refunds, 0) * coalesce(e.paid_minor, e.asked_minor, 0)::numeric,
-        e.method, coalesce(e.product_id, e.product_name), e.product_name, e.customer_id
-    from old o left join summed e using (client_id, mode, name)
-    where not exists (select 1 from ours f
-        where (f.client_id, f.mode, f.name) = (o.client_id, o.mode, o.name)))"""
+    select client_id, mode, name, {", ".join(f"was_{name}" for name in _NAMES)},
+        lead, told_at,
+        case when succeeded then 'succeeded' when failed then 'failed'
+             when lead is not null then 'open' end,
+        coalesce(paid_minor, asked_minor, 0),
+        case when succeeded then coalesce(told_fee_minor, 0) else 0 end,
+        coalesce(told_refunded_minor, 0)
+            + coalesce(whole_refunds, 0) * coalesce(paid_minor, asked_minor, 0)::numeric,
+        told_method, coalesce(told_product_id, told_product_name), told_product_name,
+        told_customer_id
+    from joined where not ours)"""
 
 
 def _daily(table: str, column: str) -> str:
@@ -144,10 +151,10 @@ changed as (
     where (s.client_id, s.mode, s.name) = (f.client_id, f.mode, f.name)
       and row({", ".join(f"s.{name}" for name in _NAMES)})
           is distinct from row({", ".join(f"f.{name}" for name in _NAMES)})
-    returning s.*),
+    returning s.client_id, s.mode, {", ".join(f"s.{name}, f.was_{name}" for name in _NAMES)}),
 moves as materialized (
-    select -1 as sign, o.client_id, o.mode, {", ".join(f"o.{name}" for name in _NAMES)}
-    from old o join changed c using (client_id, mode, name) where o.outcome is not null
+    select -1 as sign, client_id, mode, {", ".join(f"was_{n} as {n}" for n in _NAMES)}
+    from changed where was_outcome is not null
     union all
     select 1, client_id, mode, {_VALUES} from changed where outcome is not null),
 hourly as (

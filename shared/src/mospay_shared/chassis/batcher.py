@@ -12,7 +12,7 @@ class Batcher(Generic[T, R]):
     """Gathers single submissions into calls of `run(items) -> results`, in order.
 
     `limit` items a call, `runners` calls at once; `linger_seconds` makes a batch wait to fill and
-    belongs off the payer's path only. `weight` counts an item that is itself many.
+    belongs off the payer's path only.
     """
 
     def __init__(
@@ -22,10 +22,9 @@ class Batcher(Generic[T, R]):
         limit: int,
         runners: int = 1,
         linger_seconds: float = 0.0,
-        weight: Callable[[T], int] = lambda _: 1,
         capacity: int = 20_000,
     ) -> None:
-        self._run, self._limit, self._linger, self._weight = run, limit, linger_seconds, weight
+        self._run, self._limit, self._linger = run, limit, linger_seconds
         self._waiting: asyncio.Queue[tuple[T, asyncio.Future[R]]] = asyncio.Queue(capacity)
         self._tasks = [asyncio.create_task(self._loop()) for _ in range(runners)]
 
@@ -47,20 +46,10 @@ class Batcher(Generic[T, R]):
 
     async def _gather(self) -> list[tuple[T, asyncio.Future[R]]]:
         batch = [await self._waiting.get()]
-        total = self._weight(batch[0][0])
-        if self._linger:
-            loop = asyncio.get_running_loop()
-            until = loop.time() + self._linger
-            while total < self._limit and (left := until - loop.time()) > 0:
-                try:
-                    item = await asyncio.wait_for(self._waiting.get(), left)
-                except TimeoutError:
-                    break
-                batch.append(item)
-                total += self._weight(item[0])
-        while total < self._limit and not self._waiting.empty():
+        if self._linger and self._waiting.qsize() < self._limit - 1:
+            await asyncio.sleep(self._linger)
+        while len(batch) < self._limit and not self._waiting.empty():
             batch.append(self._waiting.get_nowait())
-            total += self._weight(batch[-1][0])
         return batch
 
     async def _loop(self) -> None:

@@ -21,6 +21,8 @@ class Worker:
 
     A full turn is followed by the next at once; an empty one waits `idle_seconds` or a `wake()`.
     Where `due` is given (`Database.due`), a turn that nobody woke is taken only if that says so.
+    Turns begin at least `pace_seconds` apart: what comes alone is handled at once, of many those of
+    one pace share a claim.
     Claims lease their rows with SKIP LOCKED, so any number of replicas may run the same worker.
     """
 
@@ -28,6 +30,7 @@ class Worker:
     turn: Callable[[], Awaitable[int]]
     idle_seconds: float = 1.0
     due: Question | None = None
+    pace_seconds: float = 0.0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -36,8 +39,11 @@ class Worker:
 
     async def run(self) -> None:
         """Take turns until cancelled; a failing turn is logged, counted and tried again later."""
-        failures, called = 0, True
+        loop, failures, called, next_at = asyncio.get_running_loop(), 0, True, 0.0
         while True:
+            if (early := next_at - loop.time()) > 0:
+                await asyncio.sleep(early)
+            next_at = loop.time() + self.pace_seconds
             self._wake.clear()
             try:
                 if not called and self.due is not None and not await self.due():
