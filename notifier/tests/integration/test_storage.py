@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from mospay_dev.plans import Watched
 from mospay_notifier import storage
 from mospay_shared.ids import new_id
 
@@ -81,6 +82,21 @@ async def test_two_who_claim_at_once_get_different_deliveries(quiet: Stage) -> N
         b = await storage.claim_due(second, **limits)
     mine = [row["id"] for row in (*a, *b) if row["endpoint_id"] == endpoint]
     assert len(mine) == len(set(mine)) == 8
+
+
+async def test_claim_never_compares_what_it_takes_with_itself(quiet: Stage) -> None:
+    endpoints = [(await quiet.endpoint(HOST))[0] for _ in range(2)]
+    for endpoint in endpoints:
+        await flood(quiet, endpoint, quiet.client_id, 300, age=60)
+    async with quiet.service.database.transaction() as tx:
+        watched = Watched(tx.connection)
+        await storage.claim_due(
+            watched, limit=200, lease_seconds=60.0, per_endpoint=100, per_client=200,
+            endpoints={}, clients={},
+        )  # fmt: skip
+    assert watched.compared < 200
+    taken = "select id from deliveries where endpoint_id = any($1) and state = 'sending'"
+    assert len(await quiet.fetch(taken, endpoints)) == 200
 
 
 async def test_delivery_that_nobody_would_wake_cannot_be_written(quiet: Stage) -> None:

@@ -1,14 +1,18 @@
 """Believing: raw answers first, each on its own, and never more than they prove."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
+from mospay_dev.plans import Watched
 from mospay_payment_router.domain.answers import Finding
+from mospay_payment_router.domain.payments import Payment
 from mospay_payment_router.domain.states import Evidence
 from mospay_payment_router.storage import payments
 from mospay_payment_router.usecases.believe import Believer, Heard
+from mospay_shared.contracts import PaymentStatus
 
 from .conftest import Answering, Stage, success, until
 
@@ -55,6 +59,51 @@ async def test_one_bad_answer_of_64_leaves_63_paid_and_one_unknown(
     attempt = await stage.attempt(unknown)
     assert attempt["answer"] == GARBAGE
     assert attempt["http_status"] == 200
+
+
+async def test_settling_never_compares_a_batch_with_itself(
+    stage: Stage, provider: Answering
+) -> None:
+    release = asyncio.Event()
+
+    async def held(reference: str) -> Any:
+        await release.wait()
+        return success(reference)
+
+    provider.plays["payment"] = [held]
+    merchant = await stage.merchant(provider.url, timeout=30)
+    ids = [await stage.pay(merchant) for _ in range(60)]
+    taken = "select count(*) = 60 from payments where id = any($1)"
+    await until(lambda: stage.database.fetchval(taken, ids))
+    with pytest.raises(_Rollback):
+        async with stage.service.database.transaction() as tx:
+            found = await payments.load(tx, ids)
+            watched = Watched(tx.connection)
+            await payments.settle(watched, [_paid(payment) for payment in found.values()])
+            paid = await tx.fetch(
+                "select a.state, a.result from payments p join attempts a on a.payment_id = p.id "
+                "join payment_transitions t on (t.payment_id, t.version) = (p.id, p.version) "
+                "where p.id = any($1) and p.status = 'succeeded'",
+                ids,
+            )
+            assert [tuple(row) for row in paid] == [("ended", "success")] * 60
+            raise _Rollback
+    release.set()
+    assert watched.compared < len(ids)
+    for payment_id in ids:
+        await stage.ends(payment_id, "succeeded")
+
+
+class _Rollback(Exception):
+    """What a test wrote is not to stay."""
+
+
+def _paid(payment: Payment) -> payments.Change:
+    after = replace(payment, status=PaymentStatus.SUCCEEDED)
+    return payments.Change(
+        after, payment.version, 1, payment.status, Evidence.SUCCEEDED, None, "ended", "success",
+        None, None,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ from typing import Any
 
 import asyncpg
 import pytest
+from mospay_dev.plans import Watched
 from mospay_reporter.domain.facts import Known, month_of
+from mospay_reporter.domain.sales import Place
 from mospay_reporter.settings import ReporterSettings
-from mospay_reporter.storage import facts
+from mospay_reporter.storage import facts, sales
 from mospay_reporter.usecases import recording
 from mospay_shared.chassis.service import Service
 from mospay_shared.ids import new_id
@@ -210,3 +212,19 @@ async def test_row_level_security_is_forced_on_every_tenant_table(
     finally:
         await connection.close()
     assert [row[0] for row in unprotected] == []
+
+
+async def test_batch_of_sales_is_never_compared_with_itself(service: Service) -> None:
+    client = new_id("cli")
+    told = [payment(client_id=client) for _ in range(200)]
+    await tell(service, told)
+    ended = [later(event, "succeeded", 2) for event in told]
+    places = [Place(client, "test", e.reference, e.payment_id) for e in told]
+    async with service.database.transaction() as tx:
+        watched = Watched(tx.connection)
+        await facts.change(watched, ended, set())
+        await sales.refresh(watched, places)
+    assert watched.compared < len(told)
+    async with service.database.request(client_id=client, mode="test") as tx:
+        rows = await tx.fetch("select successful from sale_rollups_hourly")
+    assert sum(row["successful"] for row in rows) == len(told)
