@@ -166,8 +166,10 @@ def live(
         made = Live(url, merchant, env, {})
         yield made
         told = f"{sum(made.calls.values()):,} calls of {len(made.calls)} operations"
-        if reporter := request.config.pluginmanager.getplugin("terminalreporter"):
-            reporter.write_line(told)
+        plugins = request.config.pluginmanager
+        if reporter := plugins.getplugin("terminalreporter"):
+            with plugins.getplugin("capturemanager").global_and_fixture_disabled():
+                reporter.write_line(told)
         assert process.poll() is None, "it has stopped by itself"
     finally:
         process.terminate()
