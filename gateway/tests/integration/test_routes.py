@@ -353,9 +353,19 @@ async def test_list_pages_by_key_and_filters(gateway: Gateway) -> None:
         {"cursor": "x"},
         {"from": "yesterday"},
         {"who": "me"},
+        {"reference": ["r1", "r2"]},
     ):
         answer = await gateway.http.get("/v1/payments", params=wrong, headers=merchant.headers)
         assert answer.status_code == 422 and answer.json()["errors"], wrong
+
+
+async def test_query_parameter_given_twice_is_refused_by_its_name(gateway: Gateway) -> None:
+    merchant = await gateway.merchant()
+    for path, name in (("/v1/customers?q=a&q=b", "q"), ("/v1/payments?limit=1&limit=2", "limit")):
+        answer = await gateway.http.get(path, headers=merchant.headers)
+        assert answer.status_code == 422, answer.text
+        faults = answer.json()["errors"]
+        assert [(f["field"], f["code"]) for f in faults] == [(name, "repeated")]
 
 
 async def test_callback_is_stored_byte_for_byte_and_queued(gateway: Gateway, tap: Tap) -> None:

@@ -1,6 +1,7 @@
 """What routes are given, and what every request goes through: readiness and authentication."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -63,7 +64,8 @@ class Parts:
     def identify(self, request: Request) -> ClientApp:
         """Return who calls, let in by address and within its limits.
 
-        Raises NotAuthenticated, NotAllowed, AddressRefused, TooMany.
+        Raises NotAuthenticated, NotAllowed, AddressRefused, TooMany; InvalidRequest for a query
+        that names a parameter twice.
         """
         self.insist_on_directory()
         headers = request.headers
@@ -75,6 +77,7 @@ class Parts:
             path=request.scope["path"],
         )
         self.admit(request, caller)
+        _refuse_repeats(request)
         return caller
 
     def admit(self, request: Request, caller: ClientApp) -> None:
@@ -98,6 +101,19 @@ class Parts:
             return payment
         news = await self.router.news(payment.id, payment.client_id, payment.mode)
         return payment.with_news(news)
+
+
+def _refuse_repeats(request: Request) -> None:
+    """Raise InvalidRequest for parameters given more than once: which of them is meant?"""
+    if not request.scope["query_string"]:
+        return
+    names = Counter(name for name, _ in request.query_params.multi_items())
+    if faults := [
+        Fault(name[:100], "repeated", "is given more than once; send it once")
+        for name, times in names.items()
+        if times > 1
+    ]:
+        raise InvalidRequest(faults)
 
 
 BODY_LIMIT_BYTES = 256 * 1024  # of one payment or operation; a batch of sale events may be longer
