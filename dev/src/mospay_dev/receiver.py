@@ -30,14 +30,15 @@ class Receiver:
         self._secrets = dict(self._db.execute("select name, secret from secret").fetchall())
         # Benches ask for the counts twenty times a second, whatever the table holds by then.
         self._counts = Counter(received=0, verified=0)
-        self._payments: set[str | None] = set()
+        self._payments: set[str] = set()
         for payment, verified in self._db.execute("select payment_id, verified from received"):
             self._count(payment, verified)
 
     def _count(self, payment: str | None, verified: int) -> None:
         self._counts["received"] += 1
         self._counts["verified"] += verified
-        self._payments.add(payment)
+        if payment is not None:
+            self._payments.add(payment)
 
     async def hook(self, request: web.Request) -> web.Response:
         """Take a webhook; 401 unless its signature is right."""
@@ -78,8 +79,7 @@ class Receiver:
         """List what came for a payment (`?payment_id=`), or counts of everything."""
         wanted = request.query.get("payment_id")
         if wanted is None:
-            payments = len(self._payments - {None})
-            return web.json_response({**self._counts, "payments": payments})
+            return web.json_response({**self._counts, "payments": len(self._payments)})
         rows = self._db.execute(
             "select webhook_id, type, verified, at from received where payment_id = ? order by id",
             (wanted,),

@@ -80,6 +80,16 @@ def success(reference: str, amount: str = "1000") -> tuple[int, dict[str, Any]]:
     }
 
 
+def held_until(release: asyncio.Event) -> Callable[[str], Any]:
+    """Return an answer of success that waits for `release`."""
+
+    async def answer(reference: str) -> Any:
+        await release.wait()
+        return success(reference)
+
+    return answer
+
+
 @pytest.fixture
 async def provider() -> AsyncIterator[Answering]:
     """An HTTP provider; `plays["default"]` or `plays[kind]` is a function(reference) → answer."""

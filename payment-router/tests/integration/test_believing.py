@@ -14,7 +14,7 @@ from mospay_payment_router.storage import payments
 from mospay_payment_router.usecases.believe import Believer, Heard
 from mospay_shared.contracts import PaymentStatus
 
-from .conftest import Answering, Stage, success, until
+from .conftest import Answering, Stage, held_until, success, until
 
 GARBAGE = b'{"outcome": "succeeded", "x": "\x00\xff'
 
@@ -65,12 +65,7 @@ async def test_settling_never_compares_a_batch_with_itself(
     stage: Stage, provider: Answering
 ) -> None:
     release = asyncio.Event()
-
-    async def held(reference: str) -> Any:
-        await release.wait()
-        return success(reference)
-
-    provider.plays["payment"] = [held]
+    provider.plays["payment"] = [held_until(release)]
     merchant = await stage.merchant(provider.url, timeout=30)
     ids = [await stage.pay(merchant) for _ in range(60)]
     taken = "select count(*) = 60 from payments where id = any($1)"
@@ -185,12 +180,7 @@ async def test_late_answer_of_a_former_owner_is_kept_and_believed(
 ) -> None:
     """Two routers hold one attempt: fencing moves it, the late answer is evidence all the same."""
     release = asyncio.Event()
-
-    async def held(reference: str) -> Any:
-        await release.wait()
-        return success(reference)
-
-    provider.plays["payment"] = [held]
+    provider.plays["payment"] = [held_until(release)]
     provider.plays["enquiry"] = [lambda _: (503, b"")]
     merchant = await stage.merchant(provider.url, timeout=8)
     payment_id = await stage.pay(merchant)

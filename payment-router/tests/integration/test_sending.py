@@ -11,7 +11,7 @@ from mospay_dev.infrastructure.processes import free_port
 from mospay_shared.contracts import outgoing
 from mospay_shared.ids import new_id
 
-from .conftest import Answering, Stage, staged, success, until
+from .conftest import Answering, Stage, held_until, staged, success, until
 
 
 async def settled(stage: Stage, ids: list[str], status: str, seconds: float = 20) -> None:
@@ -158,16 +158,12 @@ async def test_one_clients_flood_leaves_room_for_another(
 ) -> None:
     release = asyncio.Event()
 
-    async def held(reference: str) -> Any:
-        await release.wait()
-        return success(reference)
-
     async with staged(
         router_env, owner_url, infrastructure.keys, in_flight=6, in_flight_per_client=4
     ) as stage:
         flood = await stage.merchant(provider.url, timeout=20)
         other = await stage.merchant(provider.url, timeout=20)
-        provider.plays["payment"] = [held]
+        provider.plays["payment"] = [held_until(release)]
         flooded = [await stage.pay(flood) for _ in range(30)]
 
         async def four_are_held() -> bool:
@@ -205,12 +201,7 @@ async def test_ready_attempt_past_send_before_expires_unsent(
     router_env: dict[str, str], owner_url: str, infrastructure: Cluster, provider: Answering
 ) -> None:
     release = asyncio.Event()
-
-    async def held(reference: str) -> Any:
-        await release.wait()
-        return success(reference)
-
-    provider.plays["payment"] = [held]
+    provider.plays["payment"] = [held_until(release)]
     async with staged(router_env, owner_url, infrastructure.keys, in_flight=1) as stage:
         merchant = await stage.merchant(provider.url, timeout=20)
         first = await stage.pay(merchant)

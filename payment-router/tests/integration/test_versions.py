@@ -1,12 +1,11 @@
 """Versions of provider functions: from a posted text to a payment, and back."""
 
 import asyncio
-from typing import Any
 
 import pytest
 from mospay_shared.ids import new_id
 
-from .conftest import Answering, Merchant, Stage, success
+from .conftest import Answering, Merchant, Stage, held_until
 from .desk import Desk, call_source, name_of, plpgsql, response_source
 
 
@@ -67,12 +66,7 @@ async def test_payment_in_flight_keeps_the_versions_it_was_accepted_with(
     merchant = await stage.merchant(provider.url, timeout=10)
     name = f"RESPONSE_{name_of(merchant)}"
     release = asyncio.Event()
-
-    async def held(reference: str) -> Any:
-        await release.wait()
-        return success(reference)
-
-    provider.plays["payment"] = [held]
+    provider.plays["payment"] = [held_until(release)]
     payment_id = await stage.pay(merchant)
     await stage.ends(payment_id, "processing")
     declines = "begin results := json_build_object('outcome', 'failed'); return next; end"

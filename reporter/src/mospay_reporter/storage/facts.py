@@ -47,16 +47,10 @@ _COLUMNS: tuple[tuple[str, str, _Value], ...] = (
     ("metadata", "jsonb", lambda e: {storable(k): storable(v) for k, v in e.metadata.items()}),
 )
 _NAMES = ", ".join(name for name, _, _ in _COLUMNS)
-_INCOMING = "select * from unnest({arrays}) as u({names})".format(
-    arrays=", ".join(f"${n}::{kind}[]" for n, (_, kind, _) in enumerate(_COLUMNS, 1)),
-    names=_NAMES,
-)
+_ARRAYS = ", ".join(f"${n}::{kind}[]" for n, (_, kind, _) in enumerate(_COLUMNS, 1))
+_INCOMING = f"select * from unnest({_ARRAYS}) as u({_NAMES})"
 # `fresh`: this transaction has inserted the payment.
-_TOLD = "select * from unnest({arrays}, ${n}::bool[]) as u({names}, fresh)".format(
-    arrays=", ".join(f"${n}::{kind}[]" for n, (_, kind, _) in enumerate(_COLUMNS, 1)),
-    n=len(_COLUMNS) + 1,
-    names=_NAMES,
-)
+_TOLD = f"select * from unnest({_ARRAYS}, ${len(_COLUMNS) + 1}::bool[]) as u({_NAMES}, fresh)"
 _STATE = [name for name, _, _ in _COLUMNS if name not in ("accepted_month", "payment_id")]
 
 # One row for each payment that may be a sale, with the name it has as one.

@@ -72,10 +72,6 @@ def open_client(
     base_url: str, *, allowed: Sequence[Network], timeout_seconds: float
 ) -> httpx.AsyncClient:
     """Open a client for calls to a house service: httpx's API over the guarded session."""
-
-    def session() -> aiohttp.ClientSession:
-        return open_session(allowed, idle_seconds=HOUSE_IDLE_SECONDS)
-
     return httpx.AsyncClient(
         base_url=base_url,
         timeout=timeout_seconds,
